@@ -1,0 +1,10 @@
+//! Triggered by `$connect`. Writes the connection; writing it twice changes nothing.
+
+use sparkle_aws::{boot, table::connections::Connections};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), boot::BootError> {
+    boot::logs();
+    let connections = Connections::open(&boot::aws()?)?;
+    boot::serve(async |event, now| ws_connect::handle(&connections, event, now).await).await
+}

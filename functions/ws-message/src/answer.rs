@@ -1,0 +1,130 @@
+//! The requests that one frame answers.
+
+use sparkle_aws::{
+    failure::Failure,
+    table::conversations::{Deleted, Page},
+    token::TokenError,
+};
+use sparkle_core::{
+    frame::{Ack, Body, ErrorBody, ErrorCode, ServerFrame, SessionsRequest},
+    id::SessionId,
+    notice,
+};
+
+use super::Asked;
+
+impl Asked<'_> {
+    async fn reply(&self, body: Body) -> Result<Option<ErrorBody>, Failure> {
+        self.post(&ServerFrame::answer(
+            &self.identity.user_id,
+            &self.frame.request_id,
+            body,
+        ))
+        .await?;
+        Ok(None)
+    }
+
+    pub(crate) async fn pong(&self) -> Result<Option<ErrorBody>, Failure> {
+        self.reply(Body::Pong).await
+    }
+
+    pub(crate) async fn models(&self) -> Result<Option<ErrorBody>, Failure> {
+        self.reply(Body::Models {
+            entries: self.app.catalogue.models().cloned().collect(),
+        })
+        .await
+    }
+
+    /// A page of a conversation; one that does not exist is empty. Cost: one query.
+    pub(crate) async fn history(
+        &self,
+        session_id: &SessionId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Option<ErrorBody>, Failure> {
+        let user_id = &self.identity.user_id;
+        let Page {
+            entries,
+            next_before,
+        } = self
+            .app
+            .conversations
+            .page(user_id, session_id, before, limit)
+            .await?;
+        self.reply(Body::History {
+            session_id: session_id.clone(),
+            entries,
+            next_before,
+        })
+        .await
+    }
+
+    /// Lists, renames or deletes conversations. Cost: see [`sparkle_aws::table::conversations`].
+    pub(crate) async fn sessions(
+        &self,
+        request: &SessionsRequest,
+    ) -> Result<Option<ErrorBody>, Failure> {
+        let (user_id, conversations) = (&self.identity.user_id, &self.app.conversations);
+        let entries = match request {
+            SessionsRequest::List { before, limit } => {
+                let entries = conversations.list(user_id, *before, *limit).await?;
+                let is_full = u32::try_from(entries.len()).is_ok_and(|count| count == *limit);
+                let oldest = entries.last().map(|entry| entry.updated_at);
+                let next_before = oldest.filter(|_| is_full);
+                return self
+                    .reply(Body::Sessions {
+                        entries,
+                        next_before,
+                    })
+                    .await;
+            }
+            SessionsRequest::Rename { session_id, title } => {
+                let renamed = conversations.rename(user_id, session_id, title).await?;
+                renamed.map(|entry| vec![entry])
+            }
+            SessionsRequest::Delete { session_id } => {
+                match conversations.delete(user_id, session_id).await? {
+                    Some(Deleted::Whole) => Some(Vec::new()),
+                    Some(Deleted::Part) => {
+                        return Ok(Some(notice::error(ErrorCode::Unavailable, self.language())));
+                    }
+                    None => None,
+                }
+            }
+        };
+        match entries {
+            Some(entries) => {
+                self.reply(Body::Sessions {
+                    entries,
+                    next_before: None,
+                })
+                .await
+            }
+            None => Ok(Some(notice::error(ErrorCode::NotFound, self.language()))),
+        }
+    }
+
+    /// Takes a fresh token of the same learner. Cost: one write.
+    pub(crate) async fn renew(&self, token: &str) -> Result<Option<ErrorBody>, Failure> {
+        let refused = |code| {
+            Ok(Some(notice::error_in(
+                code,
+                "payload.token",
+                self.language(),
+            )))
+        };
+        let identity = match self.app.tokens.verify(token, self.now).await {
+            Ok(identity) => identity,
+            Err(TokenError::Invalid(_)) => return refused(ErrorCode::InvalidArgument),
+            Err(error @ TokenError::KeysUnavailable(_)) => return Err(Failure::retry(error)),
+        };
+        if identity.user_id != self.identity.user_id {
+            return refused(ErrorCode::Forbidden);
+        }
+        self.app
+            .connections
+            .renew(&self.destination.connection_id, &identity)
+            .await?;
+        self.reply(Body::Ack(Ack::default())).await
+    }
+}

@@ -1,0 +1,29 @@
+//! Triggered by every frame of a client. Writes the turn, its place in the queue, and what the frame
+//! asks to be changed. Idempotency key: user and `request_id`.
+
+use sparkle_aws::{
+    boot, config,
+    push::Push,
+    queue::TurnQueue,
+    table::{connections::Connections, conversations::Conversations, rates::Rates, turns::Turns},
+    token::Tokens,
+};
+use sparkle_core::price::Catalogue;
+use ws_message::App;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), boot::BootError> {
+    boot::logs();
+    let aws = boot::aws()?;
+    let app = App {
+        connections: Connections::open(&aws)?,
+        rates: Rates::open(&aws)?,
+        turns: Turns::open(&aws)?,
+        conversations: Conversations::open(&aws)?,
+        queue: TurnQueue::open(&aws)?,
+        push: Push::open(&aws)?,
+        tokens: Tokens::open(&aws).await?,
+        catalogue: Catalogue::offering(&config::optional("SPARKLE_LLM_MODEL").unwrap_or_default())?,
+    };
+    boot::serve(async |event, now| ws_message::handle(&app, event, now).await).await
+}

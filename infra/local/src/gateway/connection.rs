@@ -1,0 +1,440 @@
+//! One open WebSocket: reading, writing, its two time limits, and how it ends.
+//!
+//! It speaks to tungstenite directly because axum's WebSocket can neither send fragments nor tell
+//! one protocol error from another.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::clock::Clock;
+use super::event::Opening;
+use super::{BinaryFrames, Gateway, Limits};
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Small, because most of many thousand sockets are idle; a larger frame gets its room when its
+/// header has been read.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// What the rest of the gateway knows of an open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) opening: Opening,
+    /// `requestContext.authorizer` of its events.
+    pub(super) authorizer: Option<Map<String, Value>>,
+    /// One permit for each invocation that a message may have running.
+    pub(super) in_flight: Arc<Semaphore>,
+    outgoing: mpsc::Sender<Outgoing>,
+    /// One permit for each byte that may wait to be written.
+    room: Arc<Semaphore>,
+    last_active_ms: AtomicU64,
+    deleted: Notify,
+}
+
+/// A text message on its way to the client; gives its room back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    rest: Bytes,
+    begun: Begun,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Whether a message's first fragment has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    Yes,
+}
+
+/// What became of a message for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It will be written after every message pushed before it.
+    Queued,
+    /// The client does not read fast enough: too much is waiting for it.
+    Full,
+    /// The connection is closing.
+    Gone,
+}
+
+/// How a connection ended: what `$disconnect` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// A WebSocket close code.
+    pub(super) status: u16,
+    pub(super) reason: String,
+    by: By,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Client,
+    Gateway,
+    Loss,
+}
+
+impl Ending {
+    /// The TCP connection broke, or never became a socket.
+    pub(super) fn lost() -> Self {
+        Self {
+            status: 1006,
+            reason: "Connection closed abnormally".to_owned(),
+            by: By::Loss,
+        }
+    }
+
+    fn by_client(frame: Option<CloseFrame>) -> Self {
+        let (status, reason) = frame.map_or_else(
+            || (1005, "Client-side close frame status not set".to_owned()),
+            |frame| (frame.code.into(), frame.reason.as_str().to_owned()),
+        );
+        Self {
+            status,
+            reason,
+            by: By::Client,
+        }
+    }
+
+    fn by_gateway(code: CloseCode, reason: &str) -> Self {
+        Self {
+            status: code.into(),
+            reason: reason.to_owned(),
+            by: By::Gateway,
+        }
+    }
+
+    fn going_away() -> Self {
+        Self::by_gateway(CloseCode::Away, "Going away")
+    }
+
+    /// What a failed read means: the client broke a rule, or is gone.
+    fn of_read(error: &Error) -> Self {
+        match error {
+            Error::Capacity(_) => Self::by_gateway(CloseCode::Size, "Message or frame too long"),
+            Error::Utf8(_) => Self::by_gateway(CloseCode::Invalid, "Text is not UTF-8"),
+            Error::Protocol(
+                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            )
+            | Error::Io(_) => Self::lost(),
+            _ => Self::by_gateway(CloseCode::Protocol, "Protocol error"),
+        }
+    }
+}
+
+impl Connection {
+    /// A connection whose `$connect` was accepted, and what [`serve`] will write to it.
+    pub(super) fn new(
+        opening: Opening,
+        authorizer: Option<Map<String, Value>>,
+        limits: &Limits,
+        clock: &Clock,
+    ) -> (Self, mpsc::Receiver<Outgoing>) {
+        let permits = |count: u32| usize::try_from(count.max(1)).unwrap_or(1);
+        let (sender, receiver) = mpsc::channel(permits(limits.outgoing_messages_max));
+        let connection = Self {
+            opening,
+            authorizer,
+            in_flight: Arc::new(Semaphore::new(permits(limits.in_flight_max))),
+            outgoing: sender,
+            room: Arc::new(Semaphore::new(permits(limits.outgoing_bytes_max))),
+            last_active_ms: AtomicU64::new(clock.now_ms()),
+            deleted: Notify::new(),
+        };
+        (connection, receiver)
+    }
+
+    /// Hands a text message to the writer. Never waits.
+    pub(super) fn push(&self, text: Bytes) -> Pushed {
+        // An empty message takes its place in the queue too.
+        let bytes = u32::try_from(text.len().max(1)).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+            return Pushed::Full;
+        };
+        match self.outgoing.try_send(Outgoing {
+            rest: text,
+            begun: Begun::No,
+            _room: room,
+        }) {
+            Ok(()) => Pushed::Queued,
+            Err(TrySendError::Full(_)) => Pushed::Full,
+            Err(TrySendError::Closed(_)) => Pushed::Gone,
+        }
+    }
+
+    /// Has the connection closed, after what was pushed before.
+    pub(super) fn delete(&self) {
+        self.deleted.notify_one();
+    }
+
+    /// Unix time in milliseconds of the last message in either direction.
+    pub(super) fn last_active_ms(&self) -> u64 {
+        self.last_active_ms.load(Ordering::Relaxed)
+    }
+
+    fn touch(&self, clock: &Clock) {
+        self.last_active_ms.store(clock.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Ends when no message went either way for `limit`.
+    ///
+    /// AWS documents "10 minutes idle" and not whether pings count. Only messages count here, so
+    /// that a client which relies on pings is found out before it meets the stricter reading.
+    async fn idle(&self, limit: Duration, clock: &Clock) -> Ending {
+        loop {
+            let idle = Duration::from_millis(clock.now_ms().saturating_sub(self.last_active_ms()));
+            match limit.checked_sub(idle) {
+                None | Some(Duration::ZERO) => return Ending::going_away(),
+                Some(left) => sleep(left).await,
+            }
+        }
+    }
+}
+
+/// Serves an open connection until it ends. `forget` is called as soon as that is decided, before
+/// the closing handshake, which is bounded by [`Limits::close_timeout`].
+pub(super) async fn serve(
+    gateway: &Gateway,
+    connection: &Arc<Connection>,
+    upgraded: Upgraded,
+    outgoing: mpsc::Receiver<Outgoing>,
+    forget: impl FnOnce(),
+) -> Ending {
+    let limits = gateway.limits();
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_frame_size(Some(limits.frame_bytes_max))
+        .max_message_size(Some(limits.message_bytes_max));
+    let socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let (sink, mut stream) = socket.split();
+    let mut writer = Writer {
+        sink,
+        outgoing,
+        current: None,
+        frame_bytes_max: limits.frame_bytes_max,
+    };
+
+    let ending = tokio::select! {
+        ending = read(&mut stream, gateway, connection) => ending,
+        ending = writer.run(connection, gateway.clock()) => ending,
+        ending = connection.idle(limits.idle_timeout, gateway.clock()) => ending,
+        () = sleep(limits.life) => Ending::going_away(),
+        () = gateway.closing() => Ending::going_away(),
+        () = connection.deleted.notified() => {
+            Ending::by_gateway(CloseCode::Normal, "Connection deleted")
+        }
+    };
+    forget();
+    if timeout(limits.close_timeout, close(&ending, writer, stream))
+        .await
+        .is_err()
+    {
+        tracing::debug!(
+            id = connection.opening.connection_id,
+            "no closing handshake"
+        );
+    }
+    ending
+}
+
+/// Reads until the client closes, breaks a rule or is gone.
+async fn read(
+    stream: &mut SplitStream<Socket>,
+    gateway: &Gateway,
+    connection: &Arc<Connection>,
+) -> Ending {
+    loop {
+        match stream.next().await {
+            None => return Ending::lost(),
+            Some(Err(error)) => return Ending::of_read(&error),
+            Some(Ok(Message::Close(frame))) => return Ending::by_client(frame),
+            Some(Ok(Message::Text(text))) => {
+                connection.touch(gateway.clock());
+                gateway.receive(connection, text.as_str()).await;
+            }
+            Some(Ok(Message::Binary(_))) => match gateway.limits().binary_frames {
+                BinaryFrames::Refuse => {
+                    return Ending::by_gateway(
+                        CloseCode::Unsupported,
+                        "Binary frames are not supported",
+                    );
+                }
+            },
+            // tungstenite answers pings itself.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+        }
+    }
+}
+
+/// Writes queued messages in fragments of at most one frame's size. May be stopped at any await
+/// and resumed: what was begun is continued.
+struct Writer {
+    sink: SplitSink<Socket, Message>,
+    outgoing: mpsc::Receiver<Outgoing>,
+    current: Option<Outgoing>,
+    frame_bytes_max: usize,
+}
+
+impl Writer {
+    async fn run(&mut self, connection: &Connection, clock: &Clock) -> Ending {
+        loop {
+            if self.current.is_none() {
+                self.current = self.outgoing.recv().await;
+            }
+            if self.current.is_none() {
+                // The queue ended, which it does not before the connection is dropped.
+                return pending().await;
+            }
+            if self.write_current().await.is_err() {
+                return Ending::lost();
+            }
+            connection.touch(clock);
+        }
+    }
+
+    async fn write_current(&mut self) -> Result<(), Error> {
+        while let Some(message) = &mut self.current {
+            let frame_bytes = message.rest.len().min(self.frame_bytes_max.max(1));
+            let fragment = message.rest.slice(..frame_bytes);
+            let opcode = match message.begun {
+                Begun::No => OpCode::Data(Data::Text),
+                Begun::Yes => OpCode::Data(Data::Continue),
+            };
+            let last = frame_bytes == message.rest.len();
+            let frame = Frame::message(fragment, opcode, last);
+            self.sink.feed(Message::Frame(frame)).await?;
+            // Nothing is awaited between the two: a fragment is never written twice.
+            message.rest.advance(frame_bytes);
+            message.begun = Begun::Yes;
+            self.sink.flush().await?;
+            if last {
+                // Only now, so that a message counts against its room until it has left.
+                self.current = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was accepted before the end, then the close frame.
+    async fn close(&mut self, frame: CloseFrame) -> Result<(), Error> {
+        self.outgoing.close();
+        loop {
+            self.write_current().await?;
+            match self.outgoing.try_recv() {
+                Ok(message) => self.current = Some(message),
+                Err(_) => break,
+            }
+        }
+        self.sink.send(Message::Close(Some(frame))).await
+    }
+}
+
+/// The closing handshake, from whichever side it began.
+async fn close(ending: &Ending, mut writer: Writer, mut stream: SplitStream<Socket>) {
+    match ending.by {
+        By::Loss => {}
+        // Reading on is what sends tungstenite's reply.
+        By::Client => while let Some(Ok(_)) = stream.next().await {},
+        By::Gateway => {
+            let reason = ending.reason.as_str().into();
+            let frame = CloseFrame {
+                code: CloseCode::from(ending.status),
+                reason,
+            };
+            if writer.close(frame).await.is_err() {
+                return;
+            }
+            while let Some(Ok(_)) = stream.next().await {}
+            if let Ok(socket) = writer.sink.reunite(stream)
+                && let Err(error) = drain(socket).await
+            {
+                tracing::debug!(%error, "the client did not wait for the end");
+            }
+        }
+    }
+}
+
+/// Reads until the client hangs up. After an error tungstenite reads no further, and a socket that
+/// is closed with bytes unread is reset: the client would lose the close frame that says why.
+async fn drain(mut socket: Socket) -> io::Result<()> {
+    let io = socket.get_mut();
+    io.shutdown().await?;
+    let mut discarded = [0; 4 * 1024];
+    while io.read(&mut discarded).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use tokio::time::{Instant, advance};
+
+    use super::super::event;
+    use super::*;
+
+    fn opened(limits: &Limits, clock: &Clock) -> (Connection, mpsc::Receiver<Outgoing>) {
+        let request = Request::new(Body::empty());
+        let (opening, _) = event::open(&request, "127.0.0.1".to_owned(), "dev", clock);
+        Connection::new(opening, None, limits, clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_time_counts_from_the_last_message() {
+        let (clock, limits) = (Clock::new(), Limits::default());
+        let (connection, _outgoing) = opened(&limits, &clock);
+        let opened_at = Instant::now();
+        advance(Duration::from_mins(9)).await;
+        connection.touch(&clock);
+        let ending = connection.idle(limits.idle_timeout, &clock).await;
+        assert_eq!(
+            (ending.status, ending.reason.as_str()),
+            (1001, "Going away")
+        );
+        assert_eq!(opened_at.elapsed(), Duration::from_mins(19));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_full_by_bytes_and_by_messages() {
+        let (clock, limits) = (Clock::new(), Limits::default());
+        let (connection, mut outgoing) = opened(&limits, &clock);
+        let large = Bytes::from(vec![b'x'; limits.message_bytes_max]);
+        let queued = (0..100)
+            .filter(|_| connection.push(large.clone()) == Pushed::Queued)
+            .count();
+        assert_eq!(queued, 8, "1 MiB of 128 KiB messages");
+        drop(outgoing.recv().await);
+        assert_eq!(
+            connection.push(large),
+            Pushed::Queued,
+            "a written message gives its room back"
+        );
+
+        let (connection, outgoing) = opened(&limits, &clock);
+        let empty = || connection.push(Bytes::new());
+        assert_eq!((0..300).filter(|_| empty() == Pushed::Queued).count(), 256);
+        assert_eq!(empty(), Pushed::Full);
+        drop(outgoing);
+        assert_eq!(empty(), Pushed::Gone);
+    }
+}

@@ -1,0 +1,133 @@
+//! From a message or an ended connection to the function that its route names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
+
+use crate::lambda::Invocation;
+
+use super::Gateway;
+use super::connection::{Connection, Ending};
+use super::event::{self, Stamp};
+use super::refusal::Refusal;
+use super::route;
+
+/// What became of a function's invocation, as far as the gateway waited for it.
+pub(super) enum Outcome {
+    Answered(Bytes),
+    /// With `{"errorType":…,"errorMessage":…}` where the function said that.
+    Failed(Option<Bytes>),
+    TimedOut,
+}
+
+impl Gateway {
+    /// Takes a message of an open connection and dispatches it; waits only while the connection
+    /// has [`super::Limits::in_flight_max`] functions running.
+    pub(super) async fn receive(&self, connection: &Arc<Connection>, text: &str) {
+        let stamp = Stamp::new(self.clock());
+        if !self.0.requests.take() {
+            return report(connection, &stamp, Refusal::TOO_MANY_REQUESTS.message);
+        }
+        let api = &self.0.api;
+        let key = route::key(&api.route_selection_expression, text);
+        let by_key = key.as_deref().and_then(|key| api.routes.get_key_value(key));
+        let Some((key, function)) = by_key.or_else(|| api.routes.get_key_value(route::DEFAULT))
+        else {
+            return report(connection, &stamp, Refusal::FORBIDDEN.message);
+        };
+        let Ok(permit) = Arc::clone(&connection.in_flight).acquire_owned().await else {
+            return;
+        };
+        let message_id = self.clock().id();
+        let event = event::message(
+            &connection.opening,
+            &stamp,
+            connection.authorizer.as_ref(),
+            key,
+            &message_id,
+            text,
+        );
+        let (gateway, connection) = (self.clone(), Arc::clone(connection));
+        let function = function.clone();
+        self.0.tasks.spawn(async move {
+            let refusal = match gateway
+                .integrate(&function, &event, None, Some(permit))
+                .await
+            {
+                Outcome::Answered(answer) => match route::proxy_answer(&answer) {
+                    Some(answer) if answer.status < 500 => return,
+                    Some(_) | None => Refusal::INTERNAL,
+                },
+                Outcome::Failed(_) => Refusal::INTERNAL,
+                Outcome::TimedOut => Refusal::TIMED_OUT,
+            };
+            report(&connection, &stamp, refusal.message);
+        });
+    }
+
+    /// Tells `$disconnect` how a connection ended. Best effort, as on AWS: a failure is logged and
+    /// nobody tries again.
+    pub(super) async fn disconnect(&self, connection: &Connection, ending: &Ending) {
+        let Some(function) = self.0.api.routes.get(route::DISCONNECT) else {
+            return;
+        };
+        let event = event::disconnect(
+            &connection.opening,
+            &Stamp::new(self.clock()),
+            connection.authorizer.as_ref(),
+            ending.status,
+            &ending.reason,
+        );
+        self.integrate(function, &event, None, None).await;
+    }
+
+    /// Invokes a function and waits for up to [`super::Limits::integration_timeout`]; past it the
+    /// function runs on. `permit` is given back when the function has really finished.
+    ///
+    /// Where Lambda would throttle, the invocation waits for an instance: a laptop has few, and
+    /// the timeout bounds the wait.
+    pub(super) async fn integrate(
+        &self,
+        function: &str,
+        event: &Value,
+        trace_header: Option<String>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
+        let (sender, answered) = oneshot::channel();
+        let (lambda, name) = (self.0.lambda.clone(), function.to_owned());
+        let event = Bytes::from(event.to_string());
+        self.0.tasks.spawn(async move {
+            let invocation = Invocation {
+                trace_header,
+                ..Invocation::default()
+            };
+            let result = lambda.invoke(&name, event, invocation).await;
+            drop(permit);
+            drop(sender.send(result));
+        });
+        match timeout(self.limits().integration_timeout, answered).await {
+            Ok(Ok(Ok(answer))) => Outcome::Answered(answer),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(function, %error, "integration failed");
+                Outcome::Failed(error.payload())
+            }
+            // The task was aborted: the gateway is shutting down.
+            Ok(Err(_)) => Outcome::Failed(None),
+            Err(_) => {
+                tracing::warn!(function, "integration timed out; the function runs on");
+                Outcome::TimedOut
+            }
+        }
+    }
+}
+
+/// Sends the client a frame of the gateway's own. A client that has no room gets none.
+fn report(connection: &Connection, stamp: &Stamp, message: &str) {
+    let id = &connection.opening.connection_id;
+    let frame = event::error_frame(message, id, &stamp.request_id);
+    let pushed = connection.push(frame.into());
+    tracing::debug!(id, message, ?pushed, "gateway frame");
+}

@@ -1,0 +1,461 @@
+//! Hides the SQS event source mapping: from a message in a queue to an invocation, and back to
+//! what is deleted and what is delivered again.
+//!
+//! One poller per source receives as long as there is a free place for a batch. The queue itself
+//! never hands out two batches of one message group. What fails becomes visible again by its
+//! visibility timeout.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{self, Instant},
+};
+
+use super::{EVENT_BYTES_MAX, Invocation, InvokeError, Lambda};
+use crate::{
+    sqs::{self, AttributeValue, MessageAttribute, ReceivedMessage, Sqs, SqsError},
+    template::QueueSource,
+};
+
+/// Most messages in one receive, and the longest poll (SQS quotas).
+const RECEIVE_MAX: usize = 10;
+const RECEIVE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long polling pauses after a failed invocation: doubled from the first to the second.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+
+/// One source of one function.
+struct Mapping {
+    lambda: Lambda,
+    sqs: Sqs,
+    function: String,
+    source: QueueSource,
+    failures_in_a_row: AtomicU32,
+}
+
+impl Lambda {
+    /// Invokes functions with the messages of their queues, as the template says, until
+    /// [`Lambda::shutdown`]: while that waits for it, what it interrupts is made visible again at
+    /// once.
+    pub fn poll_queues(&self, sqs: &Sqs) {
+        for (function, pool) in self.pools.iter() {
+            for source in &pool.executable.function.queue_sources {
+                let source_max = source
+                    .concurrency_max
+                    .and_then(|max| usize::try_from(max).ok());
+                let instances_max = pool.instances_max();
+                let batches_max = source_max.unwrap_or(instances_max).min(instances_max);
+                if batches_max == 0 {
+                    continue;
+                }
+                let mapping = Mapping {
+                    lambda: self.clone(),
+                    sqs: sqs.clone(),
+                    function: function.clone(),
+                    source: source.clone(),
+                    failures_in_a_row: AtomicU32::new(0),
+                };
+                self.platform.spawn(Arc::new(mapping).poll(batches_max));
+            }
+        }
+    }
+}
+
+impl Mapping {
+    async fn poll(self: Arc<Self>, batches_max: usize) {
+        let places = Arc::new(Semaphore::new(batches_max));
+        let mut batches = JoinSet::new();
+        let mut messages = Vec::new();
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = self.lambda.platform.closing() => break,
+                received = self.receive(&places, &mut messages) => received,
+            };
+            match received {
+                Ok(place) if !messages.is_empty() => {
+                    let batch = std::mem::take(&mut messages);
+                    batches.spawn(Arc::clone(&self).deliver(batch, place));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, queue = self.source.queue, "cannot receive messages");
+                    self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            while batches.try_join_next().is_some() {}
+        }
+        self.release(&messages).await;
+        while batches.join_next().await.is_some() {}
+    }
+
+    /// Waits for a free place, and then for a batch. May return none when the queue is empty.
+    /// When it is dropped, what it has received is in `batch`.
+    async fn receive(
+        &self,
+        places: &Arc<Semaphore>,
+        batch: &mut Vec<ReceivedMessage>,
+    ) -> Result<Option<OwnedSemaphorePermit>, SqsError> {
+        // The semaphore is never closed.
+        let place = Arc::clone(places).acquire_owned().await.ok();
+        if let Some(failures) = self
+            .failures_in_a_row
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+        {
+            let back_off = BACK_OFF_MIN.saturating_mul(1_u32 << failures.min(10));
+            time::sleep(back_off.min(BACK_OFF_MAX)).await;
+        }
+        let batch_size = usize::try_from(self.source.batch_size).unwrap_or(RECEIVE_MAX);
+        let mut wait = RECEIVE_WAIT_MAX;
+        let mut window_end = None;
+        loop {
+            let missing = batch_size.saturating_sub(batch.len());
+            let queue = &self.source.queue;
+            batch.extend(
+                self.sqs
+                    .receive(queue, missing.min(RECEIVE_MAX), wait, None)
+                    .await?,
+            );
+            // The window opens with the first message.
+            let window_end = *window_end.get_or_insert_with(|| Instant::now() + self.source.window);
+            wait = window_end
+                .saturating_duration_since(Instant::now())
+                .min(RECEIVE_WAIT_MAX);
+            if batch.is_empty() || batch.len() >= batch_size || wait.is_zero() {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// Invokes the function, in several parts if the messages are too large for one event, and
+    /// deletes what succeeded. The place is free when this is over.
+    async fn deliver(
+        self: Arc<Self>,
+        mut messages: Vec<ReceivedMessage>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        while !messages.is_empty() {
+            let (event, count) = event(&self.source.queue, &messages);
+            let rest = messages.split_off(count);
+            let part = std::mem::replace(&mut messages, rest);
+            let kept = self.deliver_part(event, part).await;
+            // In a FIFO queue nothing may overtake what has failed.
+            if kept == Kept::Some && self.is_fifo() {
+                break;
+            }
+        }
+        drop(place);
+    }
+
+    async fn deliver_part(&self, event: Bytes, messages: Vec<ReceivedMessage>) -> Kept {
+        let trace_header = match messages.as_slice() {
+            [only] => only.attributes.get("AWSTraceHeader").cloned(),
+            _ => None,
+        };
+        let invocation = Invocation {
+            trace_header,
+            ..Invocation::default()
+        };
+        let result = self.lambda.invoke(&self.function, event, invocation).await;
+        let failed = match result {
+            Ok(response) => {
+                self.failures_in_a_row.store(0, Ordering::Relaxed);
+                self.failed_in(&response, &messages)
+            }
+            Err(InvokeError::ShuttingDown) => {
+                self.release(&messages).await;
+                return Kept::Some;
+            }
+            Err(error) => {
+                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, queue = self.source.queue, "a batch failed");
+                Failed::All
+            }
+        };
+        let fifo = self.is_fifo();
+        let mut kept = Kept::None;
+        for message in messages {
+            let is_failed = match &failed {
+                Failed::All => true,
+                Failed::These(ids) => ids.contains(&message.message_id),
+            };
+            if is_failed || (fifo && kept == Kept::Some) {
+                kept = Kept::Some;
+                continue;
+            }
+            if let Err(error) = self
+                .sqs
+                .delete(&self.source.queue, &message.receipt_handle)
+                .await
+            {
+                let message_id = message.message_id;
+                tracing::warn!(%error, message_id, "a message is done but will be delivered again");
+            }
+        }
+        kept
+    }
+
+    fn is_fifo(&self) -> bool {
+        self.source.queue.strip_suffix(".fifo").is_some()
+    }
+
+    fn failed_in(&self, response: &[u8], messages: &[ReceivedMessage]) -> Failed {
+        if !self.source.reports_batch_item_failures {
+            return Failed::These(BTreeSet::new());
+        }
+        let failed = failed_in(response, messages);
+        if failed == Failed::All {
+            let function = &self.function;
+            tracing::warn!(
+                function,
+                "a batch failed: its response names no message of the batch"
+            );
+        }
+        failed
+    }
+
+    /// Makes messages visible again that nobody has worked on to the end.
+    async fn release(&self, messages: &[ReceivedMessage]) {
+        for message in messages {
+            let (queue, handle) = (&self.source.queue, &message.receipt_handle);
+            if let Err(error) = self
+                .sqs
+                .change_visibility(queue, handle, Duration::ZERO)
+                .await
+            {
+                tracing::debug!(%error, "a message stays hidden until its timeout");
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Some,
+    None,
+}
+
+/// Which messages of a batch are to be delivered again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failed {
+    These(BTreeSet<String>),
+    All,
+}
+
+/// Reads a partial batch response. No response and an empty list mean that all is well; whatever
+/// is malformed, or names a message that was not in the batch, means that nothing is.
+fn failed_in(response: &[u8], messages: &[ReceivedMessage]) -> Failed {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Response {
+        batch_item_failures: Option<Vec<Item>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Item {
+        item_identifier: String,
+    }
+    if response.trim_ascii().is_empty() {
+        return Failed::These(BTreeSet::new());
+    }
+    let Ok(response) = serde_json::from_slice::<Option<Response>>(response) else {
+        return Failed::All;
+    };
+    let items = response
+        .and_then(|response| response.batch_item_failures)
+        .unwrap_or_default();
+    let ids: BTreeSet<_> = items.into_iter().map(|item| item.item_identifier).collect();
+    let known: BTreeSet<_> = messages
+        .iter()
+        .map(|message| message.message_id.as_str())
+        .collect();
+    if ids.iter().all(|id| known.contains(id.as_str())) {
+        Failed::These(ids)
+    } else {
+        Failed::All
+    }
+}
+
+/// The Lambda event of as many messages as one event holds, at least one, and their number.
+fn event(queue: &str, messages: &[ReceivedMessage]) -> (Bytes, usize) {
+    let (opening, closing) = ("{\"Records\":[", "]}");
+    let mut event = opening.to_owned();
+    let mut count = 0_usize;
+    for message in messages {
+        let record = record(queue, message).to_string();
+        let bytes = event
+            .len()
+            .saturating_add(record.len())
+            .saturating_add(closing.len() + 1);
+        if count > 0 && bytes > EVENT_BYTES_MAX {
+            break;
+        }
+        if count > 0 {
+            event.push(',');
+        }
+        event.push_str(&record);
+        count = count.saturating_add(1);
+    }
+    event.push_str(closing);
+    (Bytes::from(event), count)
+}
+
+/// One message as the event has it (Lambda developer guide, "Example Amazon SQS message event").
+fn record(queue: &str, message: &ReceivedMessage) -> Value {
+    let attribute = |attribute: &MessageAttribute| {
+        let (name, value) = match &attribute.value {
+            AttributeValue::Text(text) => ("stringValue", text.clone()),
+            AttributeValue::Binary(bytes) => ("binaryValue", STANDARD.encode(bytes)),
+        };
+        json!({
+            name: value,
+            "stringListValues": [],
+            "binaryListValues": [],
+            "dataType": attribute.data_type,
+        })
+    };
+    let message_attributes: BTreeMap<_, _> = message
+        .message_attributes
+        .iter()
+        .map(|(name, value)| (name, attribute(value)))
+        .collect();
+    json!({
+        "messageId": message.message_id,
+        "receiptHandle": message.receipt_handle,
+        "body": message.body,
+        "attributes": message.attributes,
+        "messageAttributes": message_attributes,
+        "md5OfBody": message.md5_of_body,
+        "eventSource": "aws:sqs",
+        "eventSourceARN": sqs::arn(queue),
+        "awsRegion": sqs::REGION,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, body: &str) -> ReceivedMessage {
+        ReceivedMessage {
+            message_id: id.to_owned(),
+            receipt_handle: format!("handle-{id}"),
+            body: body.to_owned(),
+            md5_of_body: "md5".to_owned(),
+            attributes: BTreeMap::from([
+                ("ApproximateReceiveCount".to_owned(), "1".to_owned()),
+                ("MessageGroupId".to_owned(), "g".to_owned()),
+            ]),
+            message_attributes: BTreeMap::from([
+                (
+                    "text".to_owned(),
+                    MessageAttribute {
+                        data_type: "String".to_owned(),
+                        value: AttributeValue::Text("t".to_owned()),
+                    },
+                ),
+                (
+                    "bytes".to_owned(),
+                    MessageAttribute {
+                        data_type: "Binary".to_owned(),
+                        value: AttributeValue::Binary(vec![0, 255]),
+                    },
+                ),
+            ]),
+        }
+    }
+
+    #[test]
+    fn a_message_becomes_lambdas_sqs_event() {
+        let (event, count) = event("turns.fifo", &[message("m-1", "{\"a\":1}")]);
+        assert_eq!(count, 1);
+        let expected = json!({"Records": [{
+            "messageId": "m-1",
+            "receiptHandle": "handle-m-1",
+            "body": "{\"a\":1}",
+            "attributes": {"ApproximateReceiveCount": "1", "MessageGroupId": "g"},
+            "messageAttributes": {
+                "text": {
+                    "stringValue": "t", "stringListValues": [], "binaryListValues": [],
+                    "dataType": "String",
+                },
+                "bytes": {
+                    "binaryValue": "AP8=", "stringListValues": [], "binaryListValues": [],
+                    "dataType": "Binary",
+                },
+            },
+            "md5OfBody": "md5",
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:turns.fifo",
+            "awsRegion": "us-east-1",
+        }]});
+        assert_eq!(serde_json::from_slice::<Value>(&event).unwrap(), expected);
+    }
+
+    #[test]
+    fn large_messages_are_spread_over_several_events() {
+        let body = "x".repeat(1_000_000);
+        let messages: Vec<_> = (0..10).map(|n| message(&n.to_string(), &body)).collect();
+        let (first, count) = event("q", &messages);
+        assert_eq!(count, 6);
+        assert!(first.len() <= EVENT_BYTES_MAX);
+        let parsed: Value = serde_json::from_slice(&first).unwrap();
+        assert_eq!(parsed["Records"].as_array().unwrap().len(), 6);
+        // A message that no event holds is tried alone: the invocation says why it fails.
+        let escaped = "\u{1}".repeat(1_100_000);
+        assert_eq!(event("q", &[message("1", &escaped), message("2", "")]).1, 1);
+    }
+
+    #[test]
+    fn a_partial_batch_response_is_read_as_lambda_reads_it() {
+        let messages = [message("a", ""), message("b", "")];
+        let these = |ids: &[&str]| Failed::These(ids.iter().map(ToString::to_string).collect());
+        for (response, expected) in [
+            ("", these(&[])),
+            ("null", these(&[])),
+            ("{}", these(&[])),
+            (r#"{"batchItemFailures":null}"#, these(&[])),
+            (r#"{"batchItemFailures":[]}"#, these(&[])),
+            (
+                r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#,
+                these(&["b"]),
+            ),
+            (
+                r#"{"batchItemFailures":[{"itemIdentifier":"c"}]}"#,
+                Failed::All,
+            ),
+            (
+                r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#,
+                Failed::All,
+            ),
+            (
+                r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#,
+                Failed::All,
+            ),
+            (r#"{"batchItemFailures":[{"messageId":"b"}]}"#, Failed::All),
+            (r#"{"batchItemFailures":"b"}"#, Failed::All),
+            (r#""done""#, Failed::All),
+            ("{", Failed::All),
+        ] {
+            assert_eq!(
+                failed_in(response.as_bytes(), &messages),
+                expected,
+                "{response}"
+            );
+        }
+    }
+}

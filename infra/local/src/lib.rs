@@ -1,0 +1,17 @@
+//! The local cloud: everything that `template.yaml` describes, served on this machine.
+//!
+//! It is the platform, not the application: it knows AWS's interfaces and nothing of chats,
+//! except in `token` and `chat`, the two commands that are clients.
+
+pub mod binaries;
+pub mod chat;
+pub mod dynamo;
+pub mod gateway;
+pub mod lambda;
+pub mod metrics;
+pub mod page;
+pub mod settings;
+pub mod sqs;
+pub mod stack;
+pub mod template;
+pub mod token;

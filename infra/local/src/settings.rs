@@ -1,0 +1,163 @@
+//! What the local cloud can be told: flags, their variables and defaults.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Sparkle on your machine: every function, queue, table and route of template.yaml.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sparkle",
+    version,
+    about,
+    args_conflicts_with_subcommands = false
+)]
+pub struct CommandLine {
+    /// Flags of the stack.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// What to do; without a command the stack is started.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags of the stack.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub struct Settings {
+    /// Port of the WebSocket, the chat page and the Invoke API; 0 picks free ports for everything
+    #[arg(long, env = "SPARKLE_PORT", default_value_t = 3000, global = true)]
+    pub port: u16,
+    /// Port of DynamoDB [default: 8000]
+    #[arg(long, env = "SPARKLE_DYNAMODB_PORT", global = true)]
+    pub dynamodb_port: Option<u16>,
+    /// Use this DynamoDB instead of the built-in one
+    #[arg(
+        long,
+        env = "SPARKLE_DYNAMODB_ENDPOINT",
+        global = true,
+        value_name = "URL"
+    )]
+    pub dynamodb_endpoint: Option<String>,
+    /// Port of SQS [default: 9324]
+    #[arg(long, env = "SPARKLE_SQS_PORT", global = true)]
+    pub sqs_port: Option<u16>,
+    /// Where conversations, queues and the development secret are kept
+    #[arg(
+        long,
+        env = "SPARKLE_DATA_DIR",
+        default_value = ".sparkle",
+        global = true
+    )]
+    pub data_dir: PathBuf,
+    /// Keep nothing: everything lives in memory and ends with the process
+    #[arg(long, global = true)]
+    pub ephemeral: bool,
+    /// The template; looked for in this directory and above
+    #[arg(long, default_value = "template.yaml", global = true)]
+    pub template: PathBuf,
+    /// Print one JSON object on stdout once everything is ready, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Key of HS256 tokens [default: random, kept in the data directory]
+    #[arg(
+        long,
+        env = "SPARKLE_JWT_SECRET",
+        hide_env_values = true,
+        global = true
+    )]
+    pub jwt_secret: Option<String>,
+    /// What tokens must name as their issuer
+    #[arg(
+        long,
+        env = "SPARKLE_JWT_ISSUER",
+        default_value = "sparkle-local",
+        global = true
+    )]
+    pub jwt_issuer: String,
+    /// What tokens must name as their audience
+    #[arg(
+        long,
+        env = "SPARKLE_JWT_AUDIENCE",
+        default_value = "sparkle",
+        global = true
+    )]
+    pub jwt_audience: String,
+}
+
+/// What to do besides starting the stack.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a development token
+    Token {
+        /// The learner's id
+        #[arg(long, default_value = "learner")]
+        user: String,
+        /// The learner's tier
+        #[arg(long, default_value = "free", value_parser = ["free", "pro"])]
+        tier: String,
+        /// How long it is valid: a number and s, m, h or d
+        #[arg(long, default_value = "24h", value_parser = span_seconds)]
+        ttl: u64,
+    },
+    /// Chat in the terminal with a running stack
+    Chat {
+        /// The learner's id
+        #[arg(long, default_value = "learner")]
+        user: String,
+        /// Go on with this conversation
+        #[arg(long)]
+        session: Option<String>,
+        /// Say this and leave; without it, say what is typed
+        message: Vec<String>,
+    },
+    /// Invoke a function of a running stack once
+    Invoke {
+        /// Its name, such as ws-message
+        function: String,
+        /// A file with the event; without it, an empty object
+        event: Option<PathBuf>,
+    },
+}
+
+fn span_seconds(text: &str) -> Result<u64, String> {
+    let mistake = || format!("{text} is not a number followed by s, m, h or d");
+    let unit = text.chars().next_back().ok_or_else(mistake)?;
+    let seconds_each = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(mistake()),
+    };
+    let number: u64 = text
+        .strip_suffix(unit)
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(mistake)?;
+    number
+        .checked_mul(seconds_each)
+        .filter(|&seconds| seconds > 0)
+        .ok_or_else(mistake)
+}
+
+/// Variables of the shell that functions see: those of Sparkle and the log level.
+pub fn shell_environment() -> BTreeMap<String, String> {
+    let is_for_functions = |name: &str| name.starts_with("SPARKLE_") || name == "RUST_LOG";
+    std::env::vars()
+        .filter(|(name, _)| is_for_functions(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        assert_eq!(span_seconds("90s"), Ok(90));
+        assert_eq!(span_seconds("24h"), Ok(86_400));
+        for bad in ["", "h", "10", "-1h", "0s", "99999999999999999999d"] {
+            assert!(span_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,580 @@
+//! The local Lambda service with a real process behind it: `examples/echo_function.rs`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sparkle_local::{
+    lambda::{Executable, Invocation, InvokeError, Lambda, LambdaError, WhenBusy},
+    metrics::Metrics,
+    sqs::{Depth, NewMessage, QueueSpec, Sqs},
+    template::{Function, QueueSource},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    task::JoinSet,
+    time,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let target = test
+        .parent()
+        .and_then(Path::parent)
+        .context("no target folder")?;
+    Ok(target.join("examples").join("echo_function"))
+}
+
+fn echo(timeout: Duration) -> Result<Executable> {
+    Ok(Executable {
+        function: Function {
+            logical_id: "EchoFunction".to_owned(),
+            name: "echo".to_owned(),
+            timeout,
+            memory_mb: 128,
+            environment: BTreeMap::new(),
+            queue_sources: Vec::new(),
+            concurrency_max: None,
+        },
+        path: binary()?,
+        environment: BTreeMap::from([("GIVEN".to_owned(), "yes".to_owned())]),
+    })
+}
+
+async fn start(executable: Executable) -> Result<Lambda> {
+    Ok(Lambda::start(vec![executable], Metrics::default()).await?)
+}
+
+async fn invoke(lambda: &Lambda, event: Value) -> Result<Value, InvokeError> {
+    let event = Bytes::from(event.to_string());
+    let answer = time::timeout(
+        PATIENCE,
+        lambda.invoke("echo", event, Invocation::default()),
+    );
+    let answer = answer.await.unwrap_or(Err(InvokeError::ShuttingDown))?;
+    Ok(serde_json::from_slice(&answer).unwrap_or(Value::Null))
+}
+
+/// Polls until the condition holds.
+async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> {
+    let poll = async {
+        while !condition() {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    time::timeout(PATIENCE, poll)
+        .await
+        .with_context(|| format!("never: {what}"))
+}
+
+/// The state letter of a Linux process, such as `T` for stopped; None when it is gone.
+fn state(pid: u64) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+fn pid(answer: &Value) -> Result<u64> {
+    answer["pid"]
+        .as_u64()
+        .with_context(|| format!("no pid in {answer}"))
+}
+
+#[tokio::test]
+async fn an_invocation_carries_lambdas_context_and_its_answer_comes_back() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(10))?).await?;
+    let invocation = Invocation {
+        trace_header: Some("Root=1-2-3;Parent=4;Sampled=1".to_owned()),
+        when_busy: WhenBusy::Wait,
+    };
+    let event = Bytes::from(r#"{"hello":"world"}"#);
+    let answer = lambda.invoke("echo:live", event, invocation).await?;
+    let answer: Value = serde_json::from_slice(&answer)?;
+    assert_eq!(answer["event"], json!({"hello": "world"}));
+    assert_eq!(
+        answer["arn"],
+        "arn:aws:lambda:us-east-1:000000000000:function:echo"
+    );
+    assert_eq!(answer["trace"], "Root=1-2-3;Parent=4;Sampled=1");
+    assert_eq!(answer["request_id"].as_str().map(str::len), Some(36));
+    let deadline = answer["deadline_unix_ms"].as_u64().context("no deadline")?;
+    assert!(
+        deadline > 1_700_000_000_000,
+        "{deadline} is not Unix time in ms"
+    );
+
+    let environment = invoke(&lambda, json!({"do": "environment"})).await?;
+    assert_eq!(environment["GIVEN"], "yes");
+    assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "echo");
+    assert_eq!(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "128");
+    assert_eq!(
+        environment["CARGO_MANIFEST_DIR"],
+        Value::Null,
+        "the stack's variables leak"
+    );
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_process_serves_one_after_the_other_and_is_frozen_in_between() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(10))?).await?;
+    let first = pid(&invoke(&lambda, json!({})).await?)?;
+    eventually("the process is stopped", || state(first) == Some('T')).await?;
+    assert_eq!(pid(&invoke(&lambda, json!({})).await?)?, first);
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_at_once_use_two_processes() -> Result<()> {
+    let folder = Folder::new("meet")?;
+    let lambda = start(echo(Duration::from_secs(30))?).await?;
+    let event = json!({"do": "meet", "folder": folder.0});
+    let (one, other) = tokio::join!(invoke(&lambda, event.clone()), invoke(&lambda, event));
+    assert_ne!(pid(&one?)?, pid(&other?)?);
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn at_the_limit_callers_wait_their_turn_or_are_refused() -> Result<()> {
+    let mut executable = echo(Duration::from_secs(1))?;
+    executable.function.concurrency_max = Some(1);
+    let lambda = start(executable).await?;
+    let refuse = Invocation {
+        when_busy: WhenBusy::Refuse,
+        ..Invocation::default()
+    };
+    let hanging = invoke(&lambda, json!({"do": "hang"}));
+    let others = async {
+        let refused = lambda.invoke("echo", Bytes::from("{}"), refuse).await;
+        (refused, invoke(&lambda, json!({})).await)
+    };
+    // Polled in this order: the hanging one has the instance.
+    let (hung, (refused, waited)) = tokio::join!(biased; hanging, others);
+    assert!(
+        matches!(hung, Err(InvokeError::TimedOut { .. })),
+        "{hung:?}"
+    );
+    assert!(
+        matches!(refused, Err(InvokeError::Throttled { .. })),
+        "{refused:?}"
+    );
+    pid(&waited?)?;
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_timeout_kills_the_process_and_the_next_invocation_has_a_new_one() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(1))?).await?;
+    let first = pid(&invoke(&lambda, json!({})).await?)?;
+    let error = invoke(&lambda, json!({"do": "hang"}))
+        .await
+        .expect_err("it hangs");
+    let payload: Value = serde_json::from_slice(&error.payload().context("no payload")?)?;
+    assert_eq!(payload["errorType"], "Sandbox.Timedout");
+    let message = payload["errorMessage"].as_str().unwrap_or_default();
+    assert!(
+        message.ends_with("Error: Task timed out after 1.00 seconds"),
+        "{message}"
+    );
+    eventually("the process is gone", || state(first).is_none()).await?;
+    assert_ne!(pid(&invoke(&lambda, json!({})).await?)?, first);
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_ends_fails_its_invocation_only() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(10))?).await?;
+    let error = invoke(&lambda, json!({"do": "exit"}))
+        .await
+        .expect_err("it exits");
+    let InvokeError::Crashed { how, log, .. } = &error else {
+        anyhow::bail!("{error}")
+    };
+    assert_eq!(how, "with error: exit status: 1");
+    assert!(log.contains("the event asked for an exit"), "{log}");
+    pid(&invoke(&lambda, json!({})).await?)?;
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_functions_error_comes_back_as_it_said_it() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(10))?).await?;
+    let error = invoke(&lambda, json!({"do": "fail"}))
+        .await
+        .expect_err("it fails");
+    let payload: Value = serde_json::from_slice(&error.payload().context("no payload")?)?;
+    assert_eq!(payload["errorMessage"], "it failed");
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_is_an_error_and_the_process_lives() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(20))?).await?;
+    let first = pid(&invoke(&lambda, json!({})).await?)?;
+    let error = invoke(&lambda, json!({"do": "grow"}))
+        .await
+        .expect_err("it is too large");
+    assert!(
+        matches!(error, InvokeError::ResponseTooLarge { .. }),
+        "{error}"
+    );
+    assert_eq!(pid(&invoke(&lambda, json!({})).await?)?, first);
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_start_says_why() -> Result<()> {
+    let mut executable = echo(Duration::from_secs(10))?;
+    executable
+        .environment
+        .insert("ECHO_INIT".to_owned(), "error".to_owned());
+    let lambda = start(executable).await?;
+    for _ in 0..2 {
+        let error = invoke(&lambda, json!({}))
+            .await
+            .expect_err("it does not start");
+        let InvokeError::InitFailed {
+            function,
+            reason,
+            log,
+        } = &error
+        else {
+            anyhow::bail!("{error}")
+        };
+        assert_eq!(function, "echo");
+        assert_eq!(reason, "the process exited with error: exit status: 1");
+        assert!(log.contains("ECHO_INIT says so"), "{log}");
+    }
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_binary_is_named_at_the_start() -> Result<()> {
+    let mut executable = echo(Duration::from_secs(10))?;
+    executable.path = PathBuf::from("/nowhere/echo");
+    let error = Lambda::start(vec![executable], Metrics::default())
+        .await
+        .err();
+    let error = error.context("it starts")?;
+    assert!(matches!(&error, LambdaError::NoBinary { function, .. } if function == "echo"));
+    assert!(error.to_string().contains("/nowhere/echo"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invocation_whose_caller_left_runs_to_its_end() -> Result<()> {
+    let folder = Folder::new("left")?;
+    let lambda = start(echo(Duration::from_secs(30))?).await?;
+    let event = json!({"do": "meet", "folder": folder.0});
+    {
+        let caller = invoke(&lambda, event.clone());
+        tokio::pin!(caller);
+        let seen = eventually("the first one has begun", || folder.files() == 1);
+        tokio::select! {
+            result = &mut caller => anyhow::bail!("nobody to meet yet: {result:?}"),
+            begun = seen => begun?,
+        }
+    }
+    // The second one can only meet the first if that still runs.
+    pid(&invoke(&lambda, event).await?)?;
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_metrics_line_goes_to_the_metrics() -> Result<()> {
+    let metrics = Metrics::default();
+    let lambda = Lambda::start(vec![echo(Duration::from_secs(10))?], metrics.clone()).await?;
+    let line = r#"{"_aws":{"Timestamp":1,"CloudWatchMetrics":[{"Namespace":"n","Dimensions":[["tier"]],"Metrics":[{"Name":"turns","Unit":"Count"}]}]},"tier":"free","turns":3}"#;
+    invoke(&lambda, json!({"do": "print", "line": line})).await?;
+    let recorded = || metrics.render().contains(r#"turns_total{tier="free"} 3"#);
+    eventually("the metric is rendered", recorded).await?;
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_what_runs_and_leaves_no_process() -> Result<()> {
+    let folder = Folder::new("shutdown")?;
+    let lambda = start(echo(Duration::from_secs(60))?).await?;
+    let event = json!({"do": "meet", "folder": folder.0});
+    let (result, ended) = tokio::join!(invoke(&lambda, event), async {
+        let begun = eventually("it has begun", || folder.files() == 1).await;
+        lambda.shutdown().await;
+        begun
+    });
+    ended?;
+    assert_eq!(result, Err(InvokeError::ShuttingDown));
+    let met = std::fs::read_dir(&folder.0)?
+        .next()
+        .context("nobody began")??
+        .file_name();
+    let met: u64 = met.to_string_lossy().parse()?;
+    assert_eq!(state(met), None, "the process is still there");
+    assert_eq!(
+        invoke(&lambda, json!({})).await,
+        Err(InvokeError::ShuttingDown)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_that_is_killed_leaves_no_process() -> Result<()> {
+    const REPORT: &str = "ECHO_KILLED_STACK_REPORT";
+    if let Some(report) = std::env::var_os(REPORT) {
+        // This is the stack that will be killed: one process of it is frozen, one is busy.
+        let lambda = start(echo(Duration::from_secs(60))?).await?;
+        let folder = Path::new(&report).with_extension("meet");
+        std::fs::create_dir_all(&folder)?;
+        let event = json!({"do": "meet", "folder": folder});
+        let (one, other) = tokio::join!(invoke(&lambda, event.clone()), invoke(&lambda, event));
+        let pids = format!("{} {}", pid(&one?)?, pid(&other?)?);
+        let busy = invoke(&lambda, json!({"do": "hang"}));
+        let (_, written) = tokio::join!(busy, tokio::fs::write(report, pids));
+        return Ok(written?);
+    }
+    let folder = Folder::new("killed")?;
+    let report = folder.0.join("report");
+    let mut stack = Command::new(std::env::current_exe()?)
+        .args(["--exact", "a_stack_that_is_killed_leaves_no_process"])
+        .env(REPORT, &report)
+        .kill_on_drop(true)
+        .spawn()?;
+    let pids = || -> Option<Vec<u64>> {
+        let report = std::fs::read_to_string(&report).ok()?;
+        report.split(' ').map(|pid| pid.parse().ok()).collect()
+    };
+    eventually("the stack runs", || {
+        pids().is_some_and(|pids| pids.len() == 2)
+    })
+    .await?;
+    let pids = pids().unwrap_or_default();
+    let gone = |pid: &u64| matches!(state(*pid), None | Some('Z'));
+    assert!(!pids.iter().any(gone), "{pids:?} do not run");
+    stack.kill().await?;
+    eventually("all are gone", || pids.iter().all(gone)).await
+}
+
+/// A request to the Invoke API over HTTP: the status, the head and the body.
+async fn post(lambda: &Lambda, path: &str, headers: &str, body: &[u8]) -> Result<(u16, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let router = lambda.router();
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, router).await });
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let head = format!(
+        "POST /2015-03-31/functions/{path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\
+         content-length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    // The server may answer before it has read a body that is too large.
+    drop(stream.write_all(body).await);
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).context("no answer")?.parse()?;
+    Ok((status, answer))
+}
+
+#[tokio::test]
+async fn the_invoke_api_answers_as_lambda_does() -> Result<()> {
+    let lambda = start(echo(Duration::from_secs(20))?).await?;
+    let arn = "arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Aecho%3Alive";
+    for name in ["echo", "echo:live", arn] {
+        let path = format!("{name}/invocations");
+        let trace = "x-amzn-trace-id: Root=1-2-3\r\n";
+        let (status, answer) = post(&lambda, &path, trace, br#"{"a":1}"#).await?;
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.contains(r#""event":{"a":1}"#), "{answer}");
+        assert!(answer.contains("Root=1-2-3"), "{answer}");
+        assert!(!answer.contains("x-amz-function-error"), "{answer}");
+    }
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
+    let (large, too_large) = (text(1_048_577), text(6_291_457));
+    let asynchronous = "x-amz-invocation-type: Event\r\n";
+    for (path, headers, body, expected) in [
+        (
+            "echo",
+            "",
+            &br#"{"do":"fail"}"#[..],
+            (200, "x-amz-function-error: Unhandled"),
+        ),
+        ("echo", asynchronous, b"{}", (202, "x-amzn-requestid")),
+        (
+            "echo",
+            asynchronous,
+            &large,
+            (413, "RequestTooLargeException"),
+        ),
+        (
+            "echo",
+            "x-amz-invocation-type: DryRun\r\n",
+            b"{}",
+            (204, "x-amzn-requestid"),
+        ),
+        (
+            "echo",
+            "x-amz-invocation-type: Odd\r\n",
+            b"{}",
+            (400, "InvalidParameterValue"),
+        ),
+        ("echo", "", &large, (200, "xxx")),
+        ("echo", "", b"{", (400, "InvalidRequestContentException")),
+        ("echo", "", &too_large, (413, "RequestTooLargeException")),
+        (
+            "gone",
+            "",
+            b"{}",
+            (404, "x-amzn-errortype: ResourceNotFoundException"),
+        ),
+    ] {
+        let (status, answer) = post(&lambda, &format!("{path}/invocations"), headers, body).await?;
+        assert_eq!(status, expected.0, "{answer}");
+        assert!(
+            answer.contains(expected.1),
+            "{} is not in {answer}",
+            expected.1
+        );
+    }
+    lambda.shutdown().await;
+    Ok(())
+}
+
+/// The echo function with a FIFO queue as its source.
+async fn with_queue(batch_size: u32, visibility: Duration) -> Result<(Lambda, Sqs)> {
+    let queue = QueueSpec {
+        visibility_timeout: visibility,
+        ..QueueSpec::fifo("jobs.fifo")
+    };
+    let sqs = Sqs::open(None, vec![queue], "http://127.0.0.1".to_owned())?;
+    let mut executable = echo(Duration::from_secs(30))?;
+    executable.function.queue_sources = vec![QueueSource {
+        queue: "jobs.fifo".to_owned(),
+        batch_size,
+        window: Duration::ZERO,
+        reports_batch_item_failures: true,
+        concurrency_max: None,
+    }];
+    Ok((start(executable).await?, sqs))
+}
+
+async fn send(sqs: &Sqs, group: &str, body: Value) -> Result<()> {
+    let message = NewMessage {
+        deduplication_id: Some(body.to_string()),
+        body: body.to_string(),
+        group_id: Some(group.to_owned()),
+        ..NewMessage::default()
+    };
+    sqs.send("jobs.fifo", message).await?;
+    Ok(())
+}
+
+async fn until_empty(sqs: &Sqs) -> Result<()> {
+    let poll = async {
+        while sqs.depth("jobs.fifo").await? != Depth::default() {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    time::timeout(PATIENCE, poll)
+        .await
+        .context("the queue is never empty")?
+}
+
+#[tokio::test]
+async fn what_failed_in_a_fifo_batch_comes_again_with_all_after_it() -> Result<()> {
+    let folder = Folder::new("fifo")?;
+    let file = folder.0.join("log");
+    let (lambda, sqs) = with_queue(10, Duration::from_secs(3)).await?;
+    for (write, fail_until_receive) in [("a", 1), ("b", 2), ("c", 1)] {
+        let body = json!({"file": file, "write": write, "fail_until_receive": fail_until_receive});
+        send(&sqs, "one", body).await?;
+    }
+    lambda.poll_queues(&sqs);
+    until_empty(&sqs).await?;
+    let log = std::fs::read_to_string(&file)?;
+    assert_eq!(
+        log.lines().collect::<Vec<_>>(),
+        [
+            "a done", "b failed", "c done", // c succeeded behind b, and must not overtake it
+            "b done", "c done",
+        ]
+    );
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_message_groups_are_worked_on_at_once() -> Result<()> {
+    let folder = Folder::new("groups")?;
+    let meeting = folder.0.join("meet");
+    std::fs::create_dir_all(&meeting)?;
+    let (lambda, sqs) = with_queue(1, Duration::from_secs(60)).await?;
+    lambda.poll_queues(&sqs);
+    for group in ["one", "two"] {
+        let body = json!({"file": folder.0.join(group), "write": group, "meet": meeting});
+        send(&sqs, group, body).await?;
+    }
+    until_empty(&sqs).await?;
+    lambda.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_a_message_back_that_it_interrupts() -> Result<()> {
+    let folder = Folder::new("interrupted")?;
+    let file = folder.0.join("log");
+    let (lambda, sqs) = with_queue(1, Duration::from_secs(3_600)).await?;
+    lambda.poll_queues(&sqs);
+    send(
+        &sqs,
+        "one",
+        json!({"file": file, "write": "a", "hang": true}),
+    )
+    .await?;
+    eventually("the message is worked on", || file.exists()).await?;
+    lambda.shutdown().await;
+    let again = sqs.receive("jobs.fifo", 1, Duration::ZERO, None).await?;
+    assert_eq!(again.len(), 1, "the message is still hidden");
+    Ok(())
+}
+
+/// A folder of the test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Folder> {
+        let folder = std::env::temp_dir().join(format!("echo-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Folder(folder))
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(&self.0).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

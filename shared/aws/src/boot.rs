@@ -1,0 +1,148 @@
+//! A cold start: logs, SDK settings, and the loop that serves invocations.
+//!
+//! The SDK is configured by hand instead of through `aws-config`, whose credential chain a Lambda
+//! function never uses: that is a third of the binary and of the start (see docs/adr/0002).
+
+use std::{
+    fmt::Debug,
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_types::SdkConfig;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Serialize, de::DeserializeOwned};
+use sparkle_core::unit::Timestamp;
+use tracing_subscriber::EnvFilter;
+
+use crate::{config, config::ConfigError, failure::Failure};
+
+/// Why a function could not start.
+pub use lambda_runtime::Error as BootError;
+
+/// What every typed client is made from.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    pub(crate) sdk: SdkConfig,
+}
+
+/// Reads region, credentials and time limits; makes no call.
+///
+/// One call may take 5 s in three tries: less than any function's own timeout.
+///
+/// # Errors
+/// [`ConfigError::Missing`] if the platform set no region or credentials.
+pub fn aws() -> Result<Aws, ConfigError> {
+    let credentials = Credentials::new(
+        config::required("AWS_ACCESS_KEY_ID")?,
+        config::required("AWS_SECRET_ACCESS_KEY")?,
+        config::optional("AWS_SESSION_TOKEN"),
+        None, // a sandbox is replaced before its credentials expire
+        "environment",
+    );
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(2))
+        .operation_timeout(Duration::from_secs(5))
+        .build();
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(config::required("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .build();
+    Ok(Aws { sdk })
+}
+
+impl Aws {
+    /// A secret: from the variable `value` (laptops), else by the name in `name` from Secrets Manager;
+    /// none if neither is set. Cost: at most one call, at a cold start.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable whose secret cannot be had.
+    pub async fn secret(
+        &self,
+        value: &'static str,
+        name: &'static str,
+    ) -> Result<Option<String>, ConfigError> {
+        if let Some(secret) = config::optional(value) {
+            return Ok(Some(secret));
+        }
+        let Some(secret_id) = config::optional(name) else {
+            return Ok(None);
+        };
+        let answer = aws_sdk_secretsmanager::Client::new(&self.sdk)
+            .get_secret_value()
+            .secret_id(secret_id)
+            .send()
+            .await
+            .map_err(|source| ConfigError::Secret {
+                name,
+                source: Box::new(source.into()),
+            })?;
+        answer
+            .secret_string
+            .map(Some)
+            .ok_or(ConfigError::EmptySecret(name))
+    }
+}
+
+/// Starts structured logs: one JSON object a line on stdout, with the trace id of the current span.
+///
+/// The level is `RUST_LOG`, `info` if unset. Logs carry no message text, token or key (R-OBS-4).
+pub fn logs() {
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
+        .with_target(false)
+        .with_env_filter(level)
+        .init();
+}
+
+/// Serves invocations until the platform ends the process.
+///
+/// The time of each invocation enters here; `handle` and what it calls take it as a value.
+///
+/// # Errors
+/// Only if the Runtime API cannot be reached.
+pub async fn serve<Event, Answer, Handling>(
+    handle: impl Fn(Event, Timestamp) -> Handling,
+) -> Result<(), BootError>
+where
+    Event: DeserializeOwned + Debug,
+    Answer: Serialize,
+    Handling: Future<Output = Result<Answer, Failure>>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
+        // Boxed: a handler's future holds the SDK's, which are some kilobytes each.
+        Box::pin(handle(event.payload, now()))
+            .await
+            .map_err(Diagnostic::from)
+    }))
+    .await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where time enters a function"
+)]
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::default().after(since_epoch)
+}

@@ -1,0 +1,70 @@
+//! The environment: every name that a function reads, and the only code that reads one (invariant A7).
+//!
+//! | name | meaning |
+//! | --- | --- |
+//! | `SPARKLE_STAGE` | `dev`, `staging` or `prod`; a dimension of metrics |
+//! | `SPARKLE_TABLE_*`, `SPARKLE_QUEUE_*` | names of tables, URLs of queues |
+//! | `SPARKLE_PUSH_ENDPOINT` | where `@connections` is served |
+//! | `SPARKLE_JWT_ISSUER`, `SPARKLE_JWT_AUDIENCE` | what a token must say |
+//! | `SPARKLE_JWKS_URL` | keys of RS256 and ES256 tokens; if unset, tokens are HS256 |
+//! | `SPARKLE_JWT_SECRET`, `SPARKLE_JWT_SECRET_NAME` | the HS256 key itself, or its name in Secrets Manager |
+//! | `SPARKLE_LLM_BASE_URL` | an OpenAI-compatible endpoint; if unset, the offline model answers |
+//! | `SPARKLE_LLM_MODEL` | models that may be asked, comma-separated, the default first |
+//! | `SPARKLE_LLM_API_KEY`, `SPARKLE_LLM_API_KEY_SECRET_NAME` | its key, or the key's name in Secrets Manager |
+//! | `SPARKLE_LLM_SCRIPTED` | `1` lets tests script the offline model |
+//! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
+//! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK |
+
+/// The environment is not what this function needs.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable is not set.
+    #[error("the environment variable {0} is not set")]
+    Missing(&'static str),
+    /// A variable does not hold a whole number that is at least 1.
+    #[error("the environment variable {0} is not a whole number of at least 1")]
+    NotANumber(&'static str),
+    /// The built-in price list is damaged.
+    #[error("the price list is damaged")]
+    PriceList(#[from] sparkle_core::price::PriceListError),
+    /// A secret could not be fetched.
+    #[error("the secret named by {name} could not be fetched")]
+    Secret {
+        /// The variable that names it.
+        name: &'static str,
+        /// Why.
+        source: Box<aws_sdk_secretsmanager::Error>,
+    },
+    /// A secret has no text.
+    #[error("the secret named by {0} holds no text")]
+    EmptySecret(&'static str),
+    /// An HTTP client could not be made.
+    #[error("no HTTP client could be made")]
+    Http(#[from] reqwest::Error),
+}
+
+/// A variable, if it is set and not empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one reader of the environment"
+)]
+pub fn optional(name: &'static str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable that must be set.
+///
+/// # Errors
+/// [`ConfigError::Missing`] names it, so that a cold start fails by name.
+pub fn required(name: &'static str) -> Result<String, ConfigError> {
+    optional(name).ok_or(ConfigError::Missing(name))
+}
+
+/// A variable that must hold a whole number of at least 1.
+///
+/// # Errors
+/// [`ConfigError`] names it if it is unset or something else.
+pub fn positive(name: &'static str) -> Result<u32, ConfigError> {
+    let number = required(name)?.parse().ok().filter(|&number| number > 0);
+    number.ok_or(ConfigError::NotANumber(name))
+}

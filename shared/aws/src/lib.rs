@@ -1,0 +1,23 @@
+//! Domain values to AWS and back: the only crate that names an SDK type (invariant A2).
+//!
+//! | module | hides |
+//! | --- | --- |
+//! | [`config`] | the environment; nothing else reads it |
+//! | [`boot`] | a cold start: logs, SDK settings, the Lambda runtime |
+//! | [`event`] | the JSON of the events that functions are invoked with |
+//! | [`failure`] | how an error turns into what the platform does next |
+//! | [`token`] | JWTs: keys, their rotation, claims |
+//! | [`push`] | posting to a socket |
+//! | [`queue`] | sending a job, in order and once |
+//! | [`table`] | every item, key and expression in DynamoDB |
+//! | [`metric`] | CloudWatch's embedded metric format |
+
+pub mod boot;
+pub mod config;
+pub mod event;
+pub mod failure;
+pub mod metric;
+pub mod push;
+pub mod queue;
+pub mod table;
+pub mod token;

@@ -1,0 +1,65 @@
+//! Sending a job to its queue, in order and once.
+
+use aws_sdk_sqs::{
+    Client,
+    types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
+};
+use sparkle_core::{frame::TurnJob, id};
+use sparkle_wire::job;
+
+use crate::{
+    boot::Aws,
+    config::{self, ConfigError},
+    failure::Failure,
+};
+
+/// The queue of turns: FIFO, one group for each conversation.
+#[derive(Debug, Clone)]
+pub struct TurnQueue {
+    sqs: Client,
+    url: String,
+}
+
+impl TurnQueue {
+    /// Opens the queue that `SPARKLE_QUEUE_TURNS` names; makes no call.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub fn open(aws: &Aws) -> Result<Self, ConfigError> {
+        let mut config = aws_sdk_sqs::config::Builder::from(&aws.sdk);
+        config.set_endpoint_url(config::optional("AWS_ENDPOINT_URL_SQS"));
+        let url = config::required("SPARKLE_QUEUE_TURNS")?;
+        Ok(Self {
+            sqs: Client::from_conf(config.build()),
+            url,
+        })
+    }
+
+    /// Queues a turn behind the earlier ones of its conversation. Queueing it again within 5 minutes has
+    /// no effect, since its deduplication id names the turn and its first attempt.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if SQS did not take it. Cost: one call.
+    pub async fn send(&self, turn: &TurnJob) -> Result<(), Failure> {
+        let trace = MessageSystemAttributeValue::builder()
+            .data_type("String")
+            .string_value(turn.trace_id.to_xray_header())
+            .build()
+            .map_err(Failure::fatal)?;
+        let request = id::digest(&[turn.user_id.as_str(), turn.request_id.as_str()]);
+        self.sqs
+            .send_message()
+            .queue_url(&self.url)
+            .message_group_id(id::digest(&[
+                turn.user_id.as_str(),
+                turn.session_id.as_str(),
+            ]))
+            .message_deduplication_id(format!("{request}-1"))
+            .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)
+            .message_body(job::encode_turn(turn))
+            .send()
+            .await
+            .map_err(Failure::retry)?;
+        Ok(())
+    }
+}

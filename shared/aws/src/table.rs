@@ -1,0 +1,102 @@
+//! Every item, key and expression in DynamoDB: one module for each family of tables.
+//!
+//! Methods are verbs of the domain. Each rests on a conditional write or a strongly consistent read,
+//! never on an index and never on TTL having deleted anything (invariant A4): expired is absent.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
+};
+
+use crate::{boot::Aws, config, failure::Failure};
+
+pub mod connections;
+pub mod conversations;
+pub mod rates;
+pub mod turns;
+
+/// A table did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Too much at once; later it will work.
+    #[error("the table is throttled")]
+    Throttled(#[source] Box<aws_sdk_dynamodb::Error>),
+    /// Somebody else changed the same items; what was read before no longer holds.
+    #[error("the items were changed by another")]
+    Conflict(#[source] Box<aws_sdk_dynamodb::Error>),
+    /// It did not answer, or not in time.
+    #[error("the table is not available")]
+    Unavailable(#[source] Box<aws_sdk_dynamodb::Error>),
+    /// An item is not as this release or the one before writes it.
+    #[error("an item has no usable attribute {0}")]
+    Corrupt(&'static str),
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Corrupt(_) => Self::fatal(error),
+            TableError::Throttled(_) | TableError::Conflict(_) | TableError::Unavailable(_) => {
+                Self::retry(error)
+            }
+        }
+    }
+}
+
+impl<E> From<SdkError<E>> for TableError
+where
+    SdkError<E>: Into<aws_sdk_dynamodb::Error> + ProvideErrorMetadata,
+{
+    fn from(error: SdkError<E>) -> Self {
+        let kind = match error.code() {
+            Some(
+                "ProvisionedThroughputExceededException"
+                | "ThrottlingException"
+                | "RequestLimitExceeded",
+            ) => Self::Throttled,
+            Some(
+                "TransactionCanceledException"
+                | "TransactionConflictException"
+                | "ConditionalCheckFailedException",
+            ) => Self::Conflict,
+            _ => Self::Unavailable,
+        };
+        kind(Box::new(error.into()))
+    }
+}
+
+fn client(aws: &Aws) -> Client {
+    let mut config = aws_sdk_dynamodb::config::Builder::from(&aws.sdk);
+    config.set_endpoint_url(config::optional("AWS_ENDPOINT_URL_DYNAMODB"));
+    Client::from_conf(config.build())
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+fn text(value: &(impl ToString + ?Sized)) -> AttributeValue {
+    AttributeValue::S(value.to_string())
+}
+
+fn number(value: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
+
+fn text_of<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, TableError> {
+    let value = item.get(name).and_then(|value| value.as_s().ok());
+    value.map(String::as_str).ok_or(TableError::Corrupt(name))
+}
+
+fn number_of<N: std::str::FromStr>(item: &Item, name: &'static str) -> Result<N, TableError> {
+    let value = item.get(name).and_then(|value| value.as_n().ok());
+    value
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(TableError::Corrupt(name))
+}
+
+/// Whether an item's time is over, although it may still be there.
+fn is_expired(item: &Item, now_s: i64) -> bool {
+    number_of::<i64>(item, "expires_at").is_ok_and(|expires_at| expires_at <= now_s)
+}

@@ -1,0 +1,307 @@
+//! JWTs: who is speaking, until when, in which tier.
+//!
+//! Two ways to sign, never both: HS256 with a shared secret, or RS256 and ES256 with the keys of an
+//! issuer's JWKS. The algorithm is taken from the key, never from the token, so that a token cannot
+//! choose to be verified as something else. Every claim is required and type-checked, but `nbf`, `iat`
+//! (type-checked if present) and `tier` (absent: free).
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+};
+use serde::Deserialize;
+use sparkle_core::{id::UserId, unit::Timestamp};
+use tracing::warn;
+
+use crate::{
+    boot::Aws,
+    config::{self, ConfigError},
+    failure::causes,
+};
+
+/// Longest wait for an issuer's keys: less than a learner waits for a handshake.
+const JWKS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Keys older than this are fetched again, so that a withdrawn key stops working.
+const JWKS_AGE_MAX: Duration = Duration::from_hours(1);
+/// An unknown key id fetches the keys again, but not more often than this.
+const JWKS_PAUSE: Duration = Duration::from_secs(30);
+/// Most bytes of a JWKS; Cognito's has about 800.
+const JWKS_BYTES_MAX: usize = 64 * 1024;
+/// How far the issuer's clock may run ahead of ours.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Who is speaking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The token's `sub`.
+    pub user_id: UserId,
+    /// What they may use.
+    pub tier: Tier,
+    /// When they must prove it again.
+    pub expires_at: Timestamp,
+}
+
+/// What a learner may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Tier {
+    /// The default.
+    #[default]
+    Free,
+    /// Paying.
+    Pro,
+}
+
+impl Tier {
+    /// The word in tokens and storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Pro => "pro",
+        }
+    }
+
+    /// The tier that a word names; any other word is no claim to more than the free one.
+    pub fn of_word(word: &str) -> Self {
+        if word == Self::Pro.as_str() {
+            Self::Pro
+        } else {
+            Self::Free
+        }
+    }
+}
+
+/// A token is not acceptable, or could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is malformed, forged, for somebody else, or its time has not come or is over.
+    #[error("the token is not valid")]
+    Invalid(#[source] Option<jsonwebtoken::errors::Error>),
+    /// The issuer's keys cannot be had right now.
+    #[error("the issuer's keys cannot be fetched")]
+    KeysUnavailable(#[source] Arc<reqwest::Error>),
+}
+
+/// Checks tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    keys: Keys,
+    issuer: String,
+    audience: String,
+}
+
+#[derive(Clone)]
+enum Keys {
+    Secret(DecodingKey),
+    Issuer(Arc<IssuerKeys>),
+}
+
+impl Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    nbf: Option<i64>,
+    #[serde(rename = "iat")]
+    _iat: Option<i64>,
+    tier: Option<String>,
+}
+
+impl Tokens {
+    /// Reads how tokens are signed; fetches the HS256 secret from Secrets Manager where one is named.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if neither a secret nor a JWKS is configured, or the secret cannot be had.
+    pub async fn open(aws: &Aws) -> Result<Self, ConfigError> {
+        let keys = if let Some(url) = config::optional("SPARKLE_JWKS_URL") {
+            Keys::Issuer(Arc::new(IssuerKeys::at(url)?))
+        } else {
+            let secret = aws
+                .secret("SPARKLE_JWT_SECRET", "SPARKLE_JWT_SECRET_NAME")
+                .await?;
+            let secret = secret.ok_or(ConfigError::Missing("SPARKLE_JWT_SECRET_NAME"))?;
+            Keys::Secret(DecodingKey::from_secret(secret.as_bytes()))
+        };
+        let issuer = config::required("SPARKLE_JWT_ISSUER")?;
+        let audience = config::required("SPARKLE_JWT_AUDIENCE")?;
+        Ok(Self {
+            keys,
+            issuer,
+            audience,
+        })
+    }
+
+    /// Says who a token is about.
+    ///
+    /// # Errors
+    /// [`TokenError`]. Cost: none, but for one fetch of the issuer's keys an hour and after a rotation.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+        let invalid = |error| TokenError::Invalid(Some(error));
+        let (key, algorithm) = match &self.keys {
+            Keys::Secret(key) => (key.clone(), Algorithm::HS256),
+            Keys::Issuer(keys) => {
+                let header = jsonwebtoken::decode_header(token).map_err(invalid)?;
+                let key_id = header.kid.ok_or(TokenError::Invalid(None))?;
+                keys.find(&key_id, now).await?
+            }
+        };
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.validate_exp = false; // checked below, against the time of the invocation
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+            .map_err(invalid)?
+            .claims;
+
+        let now_s = now.unix_seconds();
+        let latest_start_s = now.after(SKEW).unix_seconds();
+        if claims.exp <= now_s || claims.nbf.is_some_and(|nbf| nbf > latest_start_s) {
+            return Err(TokenError::Invalid(None));
+        }
+        Ok(Identity {
+            user_id: UserId::parse(claims.sub).map_err(|_bad_sub| TokenError::Invalid(None))?,
+            tier: Tier::of_word(claims.tier.as_deref().unwrap_or_default()),
+            expires_at: Timestamp::from_unix_ms(claims.exp.saturating_mul(1000)),
+        })
+    }
+}
+
+/// An issuer's public keys, by key id.
+struct IssuerKeys {
+    http: reqwest::Client,
+    url: String,
+    known: RwLock<Known>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Vec<(String, DecodingKey, Algorithm)>,
+    fetched_at: Option<Timestamp>,
+    tried_at: Option<Timestamp>,
+}
+
+impl Known {
+    fn find(&self, key_id: &str) -> Option<(DecodingKey, Algorithm)> {
+        let found = self.keys.iter().find(|(id, ..)| id == key_id);
+        found.map(|(_, key, algorithm)| (key.clone(), *algorithm))
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        self.fetched_at
+            .is_none_or(|at| at.after(JWKS_AGE_MAX) <= now)
+    }
+
+    fn may_fetch(&self, now: Timestamp) -> bool {
+        self.tried_at.is_none_or(|at| at.after(JWKS_PAUSE) <= now)
+    }
+}
+
+impl IssuerKeys {
+    fn at(url: String) -> Result<Self, reqwest::Error> {
+        // An error means that one is installed already, which serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .timeout(JWKS_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            http,
+            url,
+            known: RwLock::default(),
+            fetching: tokio::sync::Mutex::default(),
+        })
+    }
+
+    async fn find(
+        &self,
+        key_id: &str,
+        now: Timestamp,
+    ) -> Result<(DecodingKey, Algorithm), TokenError> {
+        let needs_fetch = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            match known.find(key_id) {
+                Some(key) if !known.is_stale(now) => return Ok(key),
+                _ => known.may_fetch(now),
+            }
+        };
+        let fetched = if needs_fetch {
+            self.refresh(now).await
+        } else {
+            Ok(())
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        match (known.find(key_id), fetched) {
+            // An issuer that is away for a while locks nobody out whose key was known.
+            (Some(key), _) => Ok(key),
+            (None, Ok(())) => Err(TokenError::Invalid(None)),
+            (None, Err(error)) => Err(TokenError::KeysUnavailable(error)),
+        }
+    }
+
+    async fn refresh(&self, now: Timestamp) -> Result<(), Arc<reqwest::Error>> {
+        let _one_at_a_time = self.fetching.lock().await;
+        let may_fetch = {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            let may_fetch = known.may_fetch(now);
+            known.tried_at = Some(now);
+            may_fetch
+        };
+        if !may_fetch {
+            return Ok(()); // another caller just did
+        }
+        let jwks = self.fetch().await.map_err(|error| {
+            warn!(
+                error = causes(&error),
+                "the issuer's keys cannot be fetched"
+            );
+            Arc::new(error)
+        })?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.keys = jwks.keys.iter().filter_map(usable).collect();
+        known.fetched_at = Some(now);
+        Ok(())
+    }
+
+    async fn fetch(&self) -> Result<JwkSet, reqwest::Error> {
+        let mut answer = self.http.get(&self.url).send().await?.error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await? {
+            body.extend_from_slice(&part);
+            if body.len() > JWKS_BYTES_MAX {
+                body.clear(); // no key set: reads as empty below
+                break;
+            }
+        }
+        Ok(serde_json::from_slice(&body).unwrap_or(JwkSet { keys: Vec::new() }))
+    }
+}
+
+/// A key that we verify with, and the one algorithm it may be used for.
+fn usable(jwk: &Jwk) -> Option<(String, DecodingKey, Algorithm)> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        _ => return None,
+    };
+    Some((
+        jwk.common.key_id.clone()?,
+        DecodingKey::from_jwk(jwk).ok()?,
+        algorithm,
+    ))
+}

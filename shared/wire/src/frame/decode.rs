@@ -1,0 +1,377 @@
+//! Text to [`ClientFrame`].
+
+use std::borrow::Cow;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use prost::Message;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use sparkle_core::{
+    frame::{
+        CachePolicy, Chat, ClientFrame, Codec, ErrorCode, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT,
+        PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
+    },
+    id::{RequestId, SessionId, TraceId},
+    unit::Timestamp,
+};
+
+use super::{JsonEnvelope, VERSION};
+use crate::generated::ws;
+
+/// Most bytes of one message: what API Gateway lets through (its WebSocket quotas, read 2026-11).
+pub const FRAME_BYTES_MAX: usize = 128 * 1024;
+/// Deepest nesting of a JSON frame. Ours have three levels; the rest is room for unknown fields.
+pub const JSON_DEPTH_MAX: usize = 16;
+/// Most bytes of a token: the gateway's own limit for a URL, which tokens also travel in, is 4,096.
+const TOKEN_BYTES_MAX: usize = 8_192;
+const LANGUAGE_BYTES_MAX: usize = 35; // the longest tag that RFC 5646 section 4.4.1 asks to support
+const NAME_BYTES_MAX: usize = 64;
+
+/// A frame that is refused, with all that the refusal needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("frame refused: {}", code.as_str())]
+pub struct FrameError {
+    /// What is wrong.
+    pub code: ErrorCode,
+    /// Where, if it is in one field.
+    pub field: Option<String>,
+    /// Which request it was, if that could be read.
+    pub request_id: Option<RequestId>,
+    /// How the envelope was written, if it could be read.
+    pub codec: Option<Codec>,
+    /// The BCP 47 tag that a refused `chat` asked to be answered in, or empty.
+    pub language: String,
+}
+
+/// What is wrong with a part of a frame; [`decode`] adds what it knows of the whole.
+struct Wrong {
+    code: ErrorCode,
+    field: Option<String>,
+}
+
+impl Wrong {
+    fn whole(code: ErrorCode) -> Self {
+        Self { code, field: None }
+    }
+
+    fn argument(field: &str) -> Self {
+        Self {
+            code: ErrorCode::InvalidArgument,
+            field: Some(field.to_owned()),
+        }
+    }
+
+    fn too_large(field: &str) -> Self {
+        Self {
+            code: ErrorCode::TooLarge,
+            field: Some(field.to_owned()),
+        }
+    }
+}
+
+/// Reads a frame and says how it was written.
+///
+/// # Errors
+/// [`FrameError`] for anything that is not a valid frame; it never panics, and costs at most one pass
+/// over the text before the first limit is checked.
+///
+/// ```
+/// use sparkle_core::frame::{Codec, ErrorCode, Request};
+/// use sparkle_wire::frame::decode;
+///
+/// let (codec, frame) = decode(r#"{"version":"2.0","type":"ping","request_id":"r1"}"#)?;
+/// assert_eq!((codec, frame.request), (Codec::Json, Request::Ping));
+/// assert_eq!(decode("*").unwrap_err().code, ErrorCode::BadFrame);
+/// # Ok::<(), sparkle_wire::frame::FrameError>(())
+/// ```
+pub fn decode(text: &str) -> Result<(Codec, ClientFrame), FrameError> {
+    let unread = |wrong: Wrong| FrameError {
+        code: wrong.code,
+        field: wrong.field,
+        request_id: None,
+        codec: None,
+        language: String::new(),
+    };
+    if text.len() > FRAME_BYTES_MAX {
+        return Err(unread(Wrong::whole(ErrorCode::TooLarge)));
+    }
+    let (codec, envelope) = if text.trim_ascii_start().starts_with('{') {
+        (Codec::Json, Envelope::from_json(text).map_err(unread)?)
+    } else {
+        (
+            Codec::Protobuf,
+            Envelope::from_base64(text).map_err(unread)?,
+        )
+    };
+    let request_id = RequestId::parse(&*envelope.request_id).ok();
+    let mut language = String::new();
+    match frame(&envelope, &mut language) {
+        Ok(frame) => Ok((codec, frame)),
+        Err(Wrong { code, field }) => Err(FrameError {
+            code,
+            field,
+            request_id,
+            codec: Some(codec),
+            language,
+        }),
+    }
+}
+
+/// An envelope whose payload is still unread.
+struct Envelope<'a> {
+    version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    request_id: Cow<'a, str>,
+    trace_id: Cow<'a, str>,
+    encoding: Cow<'a, str>,
+    payload: Payload<'a>,
+}
+
+enum Payload<'a> {
+    Json(Option<&'a RawValue>),
+    Protobuf(Vec<u8>),
+}
+
+impl<'a> Envelope<'a> {
+    fn from_json(text: &'a str) -> Result<Self, Wrong> {
+        if json_depth(text) > JSON_DEPTH_MAX {
+            return Err(Wrong::whole(ErrorCode::BadFrame));
+        }
+        let JsonEnvelope {
+            version,
+            kind,
+            request_id,
+            trace_id,
+            encoding,
+            payload,
+            ..
+        } = from_json(text)?;
+        Ok(Self {
+            version,
+            kind,
+            request_id,
+            trace_id,
+            encoding,
+            payload: Payload::Json(payload),
+        })
+    }
+
+    fn from_base64(text: &str) -> Result<Self, Wrong> {
+        let message = BASE64_STANDARD
+            .decode(text.trim_ascii())
+            .ok()
+            .filter(|bytes| !bytes.is_empty()) // which would be a message of defaults
+            .and_then(|bytes| ws::WebSocketMessage::decode(&*bytes).ok())
+            .ok_or_else(|| Wrong::whole(ErrorCode::BadFrame))?;
+        Ok(Self {
+            version: message.version.into(),
+            kind: message.r#type.into(),
+            request_id: message.request_id.into(),
+            trace_id: message.trace_id.into(),
+            encoding: message.encoding.into(),
+            payload: Payload::Protobuf(message.payload),
+        })
+    }
+
+    fn payload<T: Message + Default + DeserializeOwned>(&self) -> Result<T, Wrong> {
+        match &self.payload {
+            Payload::Json(None) => Ok(T::default()),
+            // serde would take an array for the fields in their order.
+            Payload::Json(Some(json)) if !json.get().starts_with('{') => {
+                Err(Wrong::argument("payload"))
+            }
+            Payload::Json(Some(json)) => from_json(json.get()).map_err(|wrong| {
+                // The envelope was sound JSON, so what is wrong inside is an argument.
+                let inside = wrong.field.map(|path| format!("payload.{path}"));
+                Wrong::argument(inside.as_deref().unwrap_or("payload"))
+            }),
+            Payload::Protobuf(bytes) => {
+                T::decode(&**bytes).map_err(|_undecodable| Wrong::argument("payload"))
+            }
+        }
+    }
+}
+
+/// Reads JSON; a value of the wrong type is an argument, anything else a bad frame.
+fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Wrong> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        match error.inner().classify() {
+            serde_json::error::Category::Data if path != "." => Wrong::argument(&path),
+            _ => Wrong::whole(ErrorCode::BadFrame),
+        }
+    })?;
+    json.end()
+        .map_err(|_trailing| Wrong::whole(ErrorCode::BadFrame))?;
+    Ok(value)
+}
+
+/// How deep JSON text nests, strings skipped; one pass, no allocation.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0usize);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, Wrong> {
+    if envelope.version != VERSION {
+        return Err(Wrong::whole(ErrorCode::UnsupportedVersion));
+    }
+    let request_id = RequestId::parse(&*envelope.request_id)
+        .map_err(|_invalid| Wrong::argument("request_id"))?;
+    let trace_id = match &*envelope.trace_id {
+        "" => None,
+        text => Some(TraceId::parse(text).map_err(|_invalid| Wrong::argument("trace_id"))?),
+    };
+    if !envelope.encoding.is_empty() {
+        return Err(Wrong::argument("encoding"));
+    }
+    let request = match &*envelope.kind {
+        "chat" => Request::Chat(chat(envelope.payload()?, language)?),
+        "cancel" => {
+            let ws::CancelRequest { request_id } = envelope.payload()?;
+            let request_id = RequestId::parse(request_id)
+                .map_err(|_invalid| Wrong::argument("payload.request_id"))?;
+            Request::Cancel { request_id }
+        }
+        "ping" => envelope.payload::<ws::Empty>().map(|_| Request::Ping)?,
+        "models" => envelope.payload::<ws::Empty>().map(|_| Request::Models)?,
+        "history" => history(envelope.payload()?)?,
+        "sessions" => Request::Sessions(sessions(envelope.payload()?)?),
+        "auth" => auth(envelope.payload()?)?,
+        "" => return Err(Wrong::argument("type")),
+        _ => return Err(Wrong::whole(ErrorCode::UnknownType)),
+    };
+    Ok(ClientFrame {
+        request_id,
+        trace_id,
+        request,
+    })
+}
+
+fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> {
+    let is_name = |text: &str| {
+        text.len() <= NAME_BYTES_MAX
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
+    };
+    let is_tag = |text: &str| {
+        text.len() <= LANGUAGE_BYTES_MAX
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if !is_tag(&payload.language) {
+        return Err(Wrong::argument("payload.language"));
+    }
+    language.clone_from(&payload.language);
+    if payload.message.len() > MESSAGE_BYTES_MAX {
+        return Err(Wrong::too_large("payload.message"));
+    }
+    if payload.message.trim().is_empty() {
+        return Err(Wrong::argument("payload.message"));
+    }
+    let session_id = match payload.session_id {
+        id if id.is_empty() => None,
+        id => Some(SessionId::parse(id).map_err(|_invalid| Wrong::argument("payload.session_id"))?),
+    };
+    if !payload.tool_calls.is_empty() {
+        return Err(Wrong::argument("payload.tool_calls")); // clients run no tools in this release
+    }
+    if !is_name(&payload.role) {
+        return Err(Wrong::argument("payload.role"));
+    }
+    if !is_name(&payload.model) {
+        return Err(Wrong::argument("payload.model"));
+    }
+    let cache =
+        CachePolicy::parse(&payload.cache).ok_or_else(|| Wrong::argument("payload.cache"))?;
+    let user_id = Some(payload.user_id).filter(|id| !id.is_empty());
+    let ws::ChatMessage {
+        message,
+        language,
+        role,
+        model,
+        ..
+    } = payload;
+    Ok(Chat {
+        session_id,
+        user_id,
+        message,
+        language,
+        role,
+        model,
+        cache,
+    })
+}
+
+fn history(payload: ws::HistoryRequest) -> Result<Request, Wrong> {
+    let session_id = SessionId::parse(payload.session_id)
+        .map_err(|_invalid| Wrong::argument("payload.session_id"))?;
+    let before =
+        u64::try_from(payload.before).map_err(|_negative| Wrong::argument("payload.before"))?;
+    let before = Some(before).filter(|&position| position > 0);
+    Ok(Request::History {
+        session_id,
+        before,
+        limit: page_limit(payload.limit)?,
+    })
+}
+
+fn sessions(payload: ws::SessionsRequest) -> Result<SessionsRequest, Wrong> {
+    let session_id = SessionId::parse(&*payload.session_id)
+        .map_err(|_invalid| Wrong::argument("payload.session_id"));
+    match &*payload.action {
+        "" | "list" if payload.before < 0 => Err(Wrong::argument("payload.before")),
+        "" | "list" => {
+            let before = Some(payload.before)
+                .filter(|&ms| ms > 0)
+                .map(Timestamp::from_unix_ms);
+            Ok(SessionsRequest::List {
+                before,
+                limit: page_limit(payload.limit)?,
+            })
+        }
+        "rename" if payload.title.len() > TITLE_BYTES_MAX => Err(Wrong::too_large("payload.title")),
+        "rename" if payload.title.trim().is_empty() => Err(Wrong::argument("payload.title")),
+        "rename" => Ok(SessionsRequest::Rename {
+            session_id: session_id?,
+            title: payload.title,
+        }),
+        "delete" => Ok(SessionsRequest::Delete {
+            session_id: session_id?,
+        }),
+        _ => Err(Wrong::argument("payload.action")),
+    }
+}
+
+fn auth(payload: ws::AuthRequest) -> Result<Request, Wrong> {
+    match payload.token.len() {
+        0 => Err(Wrong::argument("payload.token")),
+        1..=TOKEN_BYTES_MAX => Ok(Request::Auth {
+            token: payload.token,
+        }),
+        _ => Err(Wrong::too_large("payload.token")),
+    }
+}
+
+fn page_limit(limit: u32) -> Result<u32, Wrong> {
+    match limit {
+        0 => Ok(PAGE_ENTRIES_DEFAULT),
+        1..=PAGE_ENTRIES_MAX => Ok(limit),
+        _ => Err(Wrong::argument("payload.limit")),
+    }
+}

@@ -1,0 +1,256 @@
+//! [`ServerFrame`] to text.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use prost::Message;
+use serde_json::value::RawValue;
+use sparkle_core::{
+    frame::{Body, Codec, ErrorBody, HistoryEntry, ServerFrame, SessionEntry, State, Usage},
+    id::{RequestId, SessionId, StreamId, TraceId},
+    price::Model,
+    unit::Timestamp,
+};
+
+use super::{JsonEnvelope, VERSION};
+use crate::generated::ws;
+
+/// Writes a frame as the text of one WebSocket message.
+pub fn encode(frame: &ServerFrame, codec: Codec) -> String {
+    let payload = Payload::of(&frame.body);
+    write(&envelope(frame, &payload), &payload, codec)
+}
+
+/// Writes a frame in the form in which streams are stored: bytes that [`decode_stored`] turns into
+/// either codec, so that a learner may come back on another device.
+pub fn encode_stored(frame: &ServerFrame) -> Vec<u8> {
+    let payload = Payload::of(&frame.body);
+    let message = envelope(frame, &payload);
+    ws::WebSocketMessage {
+        payload: payload.to_bytes(),
+        ..message
+    }
+    .encode_to_vec()
+}
+
+/// Writes a stored frame as the text of one WebSocket message; none if the bytes are damaged.
+pub fn decode_stored(stored: &[u8], codec: Codec) -> Option<String> {
+    let mut message = ws::WebSocketMessage::decode(stored).ok()?;
+    let payload = Payload::from_bytes(&message.r#type, &std::mem::take(&mut message.payload))?;
+    Some(write(&message, &payload, codec))
+}
+
+/// All of a frame but its payload.
+fn envelope(frame: &ServerFrame, payload: &Payload) -> ws::WebSocketMessage {
+    let version = if matches!(frame.body, Body::Ack(_)) {
+        VERSION
+    } else {
+        ""
+    };
+    ws::WebSocketMessage {
+        version: version.to_owned(),
+        r#type: payload.kind().to_owned(),
+        payload: Vec::new(),
+        trace_id: frame
+            .trace_id
+            .as_ref()
+            .map_or("", TraceId::as_str)
+            .to_owned(),
+        request_id: frame
+            .request_id
+            .as_ref()
+            .map_or("", RequestId::as_str)
+            .to_owned(),
+        timestamp: frame.timestamp.map_or(0, Timestamp::unix_ms),
+        seq: frame.seq.unwrap_or(0),
+        encoding: String::new(),
+        stream: frame.stream.map_or(0, StreamId::get),
+    }
+}
+
+fn write(message: &ws::WebSocketMessage, payload: &Payload, codec: Codec) -> String {
+    match codec {
+        Codec::Protobuf => {
+            let bytes = ws::WebSocketMessage {
+                payload: payload.to_bytes(),
+                ..message.clone()
+            };
+            BASE64_STANDARD.encode(bytes.encode_to_vec())
+        }
+        Codec::Json => {
+            let payload = payload.to_json();
+            let envelope = JsonEnvelope {
+                version: (&*message.version).into(),
+                kind: (&*message.r#type).into(),
+                request_id: (&*message.request_id).into(),
+                stream: message.stream,
+                seq: message.seq,
+                trace_id: (&*message.trace_id).into(),
+                timestamp: message.timestamp,
+                encoding: (&*message.encoding).into(),
+                payload: payload.as_deref(),
+            };
+            serde_json::to_string(&envelope).unwrap_or_default()
+        }
+    }
+}
+
+/// The payload messages that a server sends, by the `type` that names them.
+macro_rules! payloads {
+    ($($name:ident $kind:literal),+ $(,)?) => {
+        enum Payload { $($name(ws::$name)),+ }
+
+        impl Payload {
+            fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => $kind),+ }
+            }
+
+            fn to_bytes(&self) -> Vec<u8> {
+                match self { $(Self::$name(payload) => payload.encode_to_vec()),+ }
+            }
+
+            /// None only if a number cannot be written, which JSON knows of no infinity for.
+            fn to_json(&self) -> Option<Box<RawValue>> {
+                match self { $(Self::$name(payload) => serde_json::value::to_raw_value(payload)),+ }.ok()
+            }
+
+            fn from_bytes(kind: &str, bytes: &[u8]) -> Option<Self> {
+                match kind {
+                    $($kind => ws::$name::decode(bytes).ok().map(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+payloads! {
+    Ack "ack",
+    Status "status",
+    Delta "delta",
+    Usage "usage",
+    Done "done",
+    History "history",
+    Sessions "sessions",
+    Models "models",
+    Pong "pong",
+    Error "error",
+}
+
+impl Payload {
+    fn of(body: &Body) -> Self {
+        match body {
+            Body::Ack(ack) => Self::Ack(ws::Ack {
+                duplicate: ack.duplicate,
+                session_id: ack
+                    .session_id
+                    .as_ref()
+                    .map_or("", SessionId::as_str)
+                    .to_owned(),
+                last_seq: ack.last_seq,
+                finished: ack.finished,
+            }),
+            Body::Status { state } => {
+                let state = match state {
+                    State::Thinking => "thinking",
+                    State::Generating => "generating",
+                };
+                Self::Status(ws::Status {
+                    state: state.to_owned(),
+                    details: String::new(),
+                })
+            }
+            Body::Delta { text, restart } => Self::Delta(ws::Delta {
+                text: text.clone(),
+                restart: *restart,
+            }),
+            Body::Usage(usage) => Self::Usage(usage_message(usage)),
+            Body::Done(done) => Self::Done(ws::Done {
+                response_id: done.response_id.clone(),
+                finish_reason: done.finish_reason.as_str().to_owned(),
+                // Every answer is the model's own and without retrieval in this release.
+                cache: "none".to_owned(),
+                context: "none".to_owned(),
+                ..ws::Done::default()
+            }),
+            Body::History {
+                session_id,
+                entries,
+                next_before,
+            } => Self::History(ws::History {
+                session_id: session_id.as_str().to_owned(),
+                entries: entries.iter().map(history_entry).collect(),
+                next_before: next_before.map_or(0, clamp),
+            }),
+            Body::Sessions {
+                entries,
+                next_before,
+            } => Self::Sessions(ws::Sessions {
+                entries: entries.iter().map(session_entry).collect(),
+                next_before: next_before.map_or(0, Timestamp::unix_ms),
+            }),
+            Body::Models { entries } => {
+                let entry = |(place, model): (usize, &Model)| model_entry(model, place);
+                Self::Models(ws::Models {
+                    entries: entries.iter().enumerate().map(entry).collect(),
+                })
+            }
+            Body::Pong => Self::Pong(ws::Pong {}),
+            Body::Error(error) => Self::Error(error_message(error)),
+        }
+    }
+}
+
+fn usage_message(usage: &Usage) -> ws::Usage {
+    ws::Usage {
+        prompt_tokens: usage.tokens.prompt,
+        completion_tokens: usage.tokens.completion,
+        total_tokens: usage.tokens.total(),
+        cached_tokens: usage.tokens.cached,
+        estimated: usage.estimated,
+        cost_microusd: clamp(usage.cost.get()),
+        saved_tokens: 0,
+    }
+}
+
+fn history_entry(entry: &HistoryEntry) -> ws::history::Entry {
+    ws::history::Entry {
+        role: entry.speaker.as_str().to_owned(),
+        text: entry.text.clone(),
+        timestamp: entry.at.unix_ms(),
+        request_id: entry.request_id.as_str().to_owned(),
+    }
+}
+
+fn session_entry(entry: &SessionEntry) -> ws::sessions::Entry {
+    ws::sessions::Entry {
+        session_id: entry.session_id.as_str().to_owned(),
+        title: entry.title.clone(),
+        updated_at: entry.updated_at.unix_ms(),
+        messages: u32::try_from(entry.messages).unwrap_or(u32::MAX),
+    }
+}
+
+fn model_entry(model: &Model, place: usize) -> ws::models::Entry {
+    ws::models::Entry {
+        id: model.id.clone(),
+        is_default: place == 0,
+        input_microusd: clamp(model.input),
+        cached_input_microusd: clamp(model.cached_input),
+        output_microusd: clamp(model.output),
+        context_tokens: model.context_tokens,
+    }
+}
+
+fn error_message(error: &ErrorBody) -> ws::Error {
+    ws::Error {
+        code: error.code.as_str().to_owned(),
+        message: error.message.clone(),
+        retryable: error.code.is_retryable(),
+        retry_after_ms: error.retry_after_ms.map_or(0, clamp),
+        field: error.field.clone().unwrap_or_default(),
+    }
+}
+
+/// An unsigned number in the wire's signed one.
+fn clamp(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

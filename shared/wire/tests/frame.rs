@@ -1,0 +1,296 @@
+//! The public wire format: golden bytes, laws, refusals.
+#![expect(clippy::unwrap_used, reason = "what a test makes up is valid")]
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use sparkle_core::{
+    frame::{
+        Ack, Body, Codec, Done, ErrorCode, FinishReason, HistoryEntry, Request, ServerFrame,
+        SessionEntry, Speaker, State, Usage,
+    },
+    id::{RequestId, SessionId, StreamId, TraceId, UserId},
+    notice::{self, Language},
+    price::Catalogue,
+    unit::{MicroUsd, Timestamp, TokenUsage},
+};
+use sparkle_wire::frame::{FRAME_BYTES_MAX, decode, decode_stored, encode, encode_stored};
+
+fn request() -> RequestId {
+    RequestId::parse("r1").unwrap()
+}
+
+fn stream() -> StreamId {
+    StreamId::of(&UserId::parse("ann").unwrap(), &request())
+}
+
+/// A frame inside a stream.
+fn streamed(seq: u32, body: Body) -> ServerFrame {
+    ServerFrame {
+        body,
+        request_id: None,
+        trace_id: None,
+        timestamp: None,
+        seq: Some(seq),
+        stream: Some(stream()),
+    }
+}
+
+fn answer(body: Body) -> ServerFrame {
+    ServerFrame::answer(&UserId::parse("ann").unwrap(), &request(), body)
+}
+
+fn ack() -> ServerFrame {
+    ServerFrame {
+        trace_id: Some(TraceId::parse("4bf92f3577b34da6a3ce929d0e0e4736").unwrap()),
+        timestamp: Some(Timestamp::from_unix_ms(1_764_000_000_000)),
+        ..answer(Body::Ack(Ack {
+            session_id: Some(SessionId::parse("s1").unwrap()),
+            ..Ack::default()
+        }))
+    }
+}
+
+/// One frame of every type.
+fn one_of_each() -> Vec<ServerFrame> {
+    let entry = HistoryEntry {
+        speaker: Speaker::User,
+        text: "什么是导数?".to_owned(),
+        at: Timestamp::from_unix_ms(1_764_000_000_000),
+        request_id: request(),
+    };
+    let session = SessionEntry {
+        session_id: SessionId::parse("s1").unwrap(),
+        title: "导数".to_owned(),
+        updated_at: Timestamp::from_unix_ms(1_764_000_000_000),
+        messages: 2,
+    };
+    let usage = Usage {
+        tokens: TokenUsage {
+            prompt: 12,
+            cached: 4,
+            completion: 30,
+        },
+        estimated: false,
+        cost: MicroUsd::new(21),
+    };
+    let done = Done {
+        response_id: "x-1".to_owned(),
+        finish_reason: FinishReason::Stop,
+    };
+    let session_id = SessionId::parse("s1").unwrap();
+    vec![
+        ack(),
+        streamed(
+            1,
+            Body::Status {
+                state: State::Thinking,
+            },
+        ),
+        streamed(
+            2,
+            Body::Delta {
+                text: "导数是".to_owned(),
+                restart: false,
+            },
+        ),
+        streamed(3, Body::Usage(usage)),
+        ServerFrame {
+            request_id: Some(request()),
+            timestamp: Some(Timestamp::from_unix_ms(1_764_000_001_000)),
+            ..streamed(4, Body::Done(done))
+        },
+        answer(Body::History {
+            session_id,
+            entries: vec![entry],
+            next_before: Some(3),
+        }),
+        answer(Body::Sessions {
+            entries: vec![session],
+            next_before: None,
+        }),
+        answer(Body::Models {
+            entries: Catalogue::offering("gpt-4o-mini")
+                .unwrap()
+                .models()
+                .cloned()
+                .collect(),
+        }),
+        answer(Body::Pong),
+        answer(Body::Error(notice::error_in(
+            ErrorCode::TooLarge,
+            "payload.message",
+            Language::English,
+        ))),
+    ]
+}
+
+fn written(codec: Codec) -> String {
+    one_of_each()
+        .iter()
+        .map(|frame| encode(frame, codec))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn every_frame_to_a_client_has_its_golden_json() {
+    assert_snapshot!(written(Codec::Json));
+}
+
+#[test]
+fn every_frame_to_a_client_has_its_golden_protobuf() {
+    assert_snapshot!(written(Codec::Protobuf));
+}
+
+#[test]
+fn a_stored_frame_is_written_like_a_fresh_one_in_either_codec() {
+    for frame in one_of_each() {
+        let stored = encode_stored(&frame);
+        for codec in [Codec::Json, Codec::Protobuf] {
+            assert_eq!(decode_stored(&stored, codec), Some(encode(&frame, codec)));
+        }
+    }
+    assert_eq!(decode_stored(b"\xff", Codec::Json), None);
+}
+
+#[test]
+fn a_delta_of_20_bytes_fits_in_60_characters() {
+    let text = "x".repeat(20);
+    let frame = streamed(
+        25,
+        Body::Delta {
+            text,
+            restart: false,
+        },
+    );
+    let written = encode(&frame, Codec::Protobuf);
+    assert!(written.len() <= 60, "{} characters", written.len());
+}
+
+/// The same `chat` in both codecs; the Protobuf bytes were written by another implementation.
+const JSON_CHAT: &str = r#"{"version":"2.0","type":"chat","request_id":"r1","payload":{"session_id":"s1","message":"什么是导数?"}}"#;
+const PROTOBUF_CHAT: &str = "CgMyLjASBGNoYXQaFgoCczEaEOS7gOS5iOaYr+WvvOaVsD8qAnIx";
+
+#[test]
+fn the_same_frame_is_read_from_either_codec() {
+    let (json_codec, json) = decode(JSON_CHAT).unwrap();
+    let (protobuf_codec, protobuf) = decode(PROTOBUF_CHAT).unwrap();
+    assert_eq!((json_codec, protobuf_codec), (Codec::Json, Codec::Protobuf));
+    assert_eq!(json, protobuf);
+    let Request::Chat(chat) = json.request else {
+        panic!("not a chat")
+    };
+    assert_eq!(chat.message, "什么是导数?");
+}
+
+#[test]
+fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
+    let chat = |payload: &str| {
+        format!(r#"{{"version":"2.0","type":"chat","request_id":"r1","payload":{payload}}}"#)
+    };
+    let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(32_769));
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(20_000));
+    #[rustfmt::skip]
+    let cases: Vec<(String, ErrorCode, Option<&str>)> = vec![
+        (String::new(), ErrorCode::BadFrame, None),
+        ("{".into(), ErrorCode::BadFrame, None),
+        ("{}x".into(), ErrorCode::BadFrame, None),
+        ("[1]".into(), ErrorCode::BadFrame, None),
+        ("not base64!".into(), ErrorCode::BadFrame, None),
+        ("////".into(), ErrorCode::BadFrame, None),
+        ("\u{0}\u{7f}".into(), ErrorCode::BadFrame, None),
+        (r#"{"type":"ping","type":"ping"}"#.into(), ErrorCode::BadFrame, None),
+        ("x".repeat(FRAME_BYTES_MAX + 1), ErrorCode::TooLarge, None),
+        (format!(r#"{{"a":{deep}}}"#), ErrorCode::BadFrame, None),
+        (r#"{"type":"ping","request_id":"r1"}"#.into(), ErrorCode::UnsupportedVersion, None),
+        (r#"{"version":"3.0","type":"ping","request_id":"r1"}"#.into(), ErrorCode::UnsupportedVersion, None),
+        (r#"{"version":2.0,"type":"ping","request_id":"r1"}"#.into(), ErrorCode::InvalidArgument, Some("version")),
+        (r#"{"version":"2.0","type":"ping"}"#.into(), ErrorCode::InvalidArgument, Some("request_id")),
+        (r#"{"version":"2.0","type":"ping","request_id":"a/b"}"#.into(), ErrorCode::InvalidArgument, Some("request_id")),
+        (r#"{"version":"2.0","request_id":"r1"}"#.into(), ErrorCode::InvalidArgument, Some("type")),
+        (r#"{"version":"2.0","type":"dance","request_id":"r1"}"#.into(), ErrorCode::UnknownType, None),
+        (r#"{"version":"2.0","type":"ping","request_id":"r1","trace_id":"x"}"#.into(), ErrorCode::InvalidArgument, Some("trace_id")),
+        (r#"{"version":"2.0","type":"ping","request_id":"r1","encoding":"gzip"}"#.into(), ErrorCode::InvalidArgument, Some("encoding")),
+        (r#"{"version":"2.0","type":"ping","request_id":"r1","payload":[]}"#.into(), ErrorCode::InvalidArgument, Some("payload")),
+        (chat(r#"{"message":5}"#), ErrorCode::InvalidArgument, Some("payload.message")),
+        (chat(r#"{"message":" "}"#), ErrorCode::InvalidArgument, Some("payload.message")),
+        (chat(&long), ErrorCode::TooLarge, Some("payload.message")),
+        (chat(r#"{"message":"hi","session_id":"a b"}"#), ErrorCode::InvalidArgument, Some("payload.session_id")),
+        (chat(r#"{"message":"hi","cache":"maybe"}"#), ErrorCode::InvalidArgument, Some("payload.cache")),
+        (chat(r#"{"message":"hi","role":"a\nb"}"#), ErrorCode::InvalidArgument, Some("payload.role")),
+        (chat(r#"{"message":"hi","language":"x\n"}"#), ErrorCode::InvalidArgument, Some("payload.language")),
+        (chat(r#"{"message":"hi","tool_calls":[{"id":"1"}]}"#), ErrorCode::InvalidArgument, Some("payload.tool_calls")),
+        (r#"{"version":"2.0","type":"history","request_id":"r1","payload":{"session_id":"s","limit":101}}"#.into(), ErrorCode::InvalidArgument, Some("payload.limit")),
+        (r#"{"version":"2.0","type":"history","request_id":"r1"}"#.into(), ErrorCode::InvalidArgument, Some("payload.session_id")),
+        (r#"{"version":"2.0","type":"sessions","request_id":"r1","payload":{"action":"burn"}}"#.into(), ErrorCode::InvalidArgument, Some("payload.action")),
+    ];
+    for (text, code, field) in cases {
+        let shown: String = text.chars().take(120).collect();
+        let error = decode(&text).unwrap_err();
+        assert_eq!(
+            (error.code, error.field.as_deref()),
+            (code, field),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_refusal_names_its_request_and_codec_if_they_could_be_read() {
+    let error = decode(r#"{"version":"9","type":"ping","request_id":"r1"}"#).unwrap_err();
+    assert_eq!(
+        (error.request_id, error.codec),
+        (Some(request()), Some(Codec::Json))
+    );
+    let error = decode("****").unwrap_err();
+    assert_eq!((error.request_id, error.codec), (None, None));
+}
+
+#[test]
+fn unknown_fields_nulls_and_white_space_are_no_mistake() {
+    let text = r#"  {"version":"2.0","type":"chat","request_id":"r1","new":{"a":[1]},
+        "payload":{"message":"hi","session_id":null,"later":true}}"#;
+    assert!(decode(text).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_the_decoder(text in ".{0,400}") {
+        let _either = decode(&text);
+    }
+
+    #[test]
+    fn no_bytes_panic_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _either = decode(&BASE64_STANDARD.encode(&bytes));
+        let _either = decode_stored(&bytes, Codec::Json);
+    }
+
+    #[test]
+    fn no_damage_to_a_frame_panics_the_decoder(at in 0usize..100, with in any::<char>()) {
+        for frame in [JSON_CHAT, PROTOBUF_CHAT] {
+            let damaged: String =
+                frame.chars().enumerate().map(|(place, c)| if place == at { with } else { c }).collect();
+            let _either = decode(&damaged);
+        }
+    }
+
+    #[test]
+    fn whatever_a_learner_writes_arrives(message in "\\PC{1,200}") {
+        prop_assume!(!message.trim().is_empty());
+        let text = serde_json::json!({
+            "version": "2.0", "type": "chat", "request_id": "r1", "payload": { "message": message },
+        });
+        let (_, frame) = decode(&text.to_string()).unwrap();
+        let Request::Chat(chat) = frame.request else { panic!("not a chat") };
+        prop_assert_eq!(chat.message, message);
+    }
+
+    #[test]
+    fn a_delta_is_never_larger_than_a_gateway_frame(text in "[\u{0}-\u{1f}]{0,5000}") {
+        let frame = streamed(u32::MAX, Body::Delta { text, restart: true });
+        for codec in [Codec::Json, Codec::Protobuf] {
+            prop_assert!(encode(&frame, codec).len() <= 32 * 1024);
+        }
+    }
+}

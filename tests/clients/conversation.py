@@ -1,0 +1,155 @@
+"""Ten turns in JSON and ten in Protobuf, in Chinese and English, with clients that are not ours:
+the `websockets` library and Google's Protobuf, compiled from proto/sparkle/ws.proto.
+
+    python tests/clients/conversation.py < the object that `cargo run -- --json` prints
+
+Needs websockets, protobuf and grpcio-tools from PyPI.
+"""
+
+import asyncio
+import base64
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import websockets
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+QUESTIONS = [
+    "勾股定理是什么?",
+    "What is photosynthesis?",
+    "什么是导数?",
+    "How does a for loop work?",
+    "谢谢",
+    "What did I ask before?",
+    "牛顿第一定律是什么?",
+    "Explain the water cycle.",
+    "平方差公式怎么用?",
+    "Thanks!",
+]
+
+
+def compile_proto():
+    out = tempfile.mkdtemp()
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}/proto", f"--python_out={out}", "sparkle/ws.proto"],
+        check=True,
+    )
+    sys.path.insert(0, out)
+    return importlib.import_module("sparkle.ws_pb2")
+
+
+class Json:
+    name = "json"
+
+    def chat(self, request_id, session_id, message):
+        return json.dumps(
+            {
+                "version": "2.0",
+                "type": "chat",
+                "request_id": request_id,
+                "payload": {"session_id": session_id, "message": message},
+            },
+            ensure_ascii=False,
+        )
+
+    def history(self, request_id, session_id):
+        return json.dumps(
+            {"version": "2.0", "type": "history", "request_id": request_id, "payload": {"session_id": session_id, "limit": 100}}
+        )
+
+    def read(self, text):
+        frame = json.loads(text)
+        return frame, frame.get("payload", {})
+
+
+class Protobuf:
+    name = "protobuf"
+
+    def __init__(self, ws):
+        self.ws = ws
+        self.types = {
+            "ack": ws.Ack, "status": ws.Status, "delta": ws.Delta, "usage": ws.Usage,
+            "done": ws.Done, "history": ws.History, "error": ws.Error,
+        }
+
+    def frame(self, kind, request_id, payload):
+        message = self.ws.WebSocketMessage(
+            version="2.0", type=kind, request_id=request_id, payload=payload.SerializeToString()
+        )
+        return base64.b64encode(message.SerializeToString()).decode()
+
+    def chat(self, request_id, session_id, message):
+        return self.frame("chat", request_id, self.ws.ChatMessage(session_id=session_id, message=message))
+
+    def history(self, request_id, session_id):
+        return self.frame("history", request_id, self.ws.HistoryRequest(session_id=session_id, limit=100))
+
+    def read(self, text):
+        message = self.ws.WebSocketMessage.FromString(base64.b64decode(text, validate=True))
+        payload = self.types[message.type].FromString(message.payload)
+        as_dict = lambda m: {field.name: value for field, value in m.ListFields()}
+        frame = as_dict(message)
+        body = as_dict(payload)
+        if message.type == "history":
+            body["entries"] = [as_dict(entry) for entry in payload.entries]
+        return frame, body
+
+
+async def turn(socket, codec, request_id, session_id, question):
+    await socket.send(codec.chat(request_id, session_id, question))
+    answer, acked, usage, stream, last_seq = "", False, None, None, 0
+    while True:
+        frame, payload = codec.read(await asyncio.wait_for(socket.recv(), 30))
+        if frame["type"] == "ack":
+            assert frame["request_id"] == request_id and payload["session_id"] == session_id
+            acked = True
+            continue
+        stream = stream or frame["stream"]
+        assert frame["stream"] == stream and frame["seq"] == last_seq + 1, frame
+        last_seq = frame["seq"]
+        if frame["type"] == "delta":
+            answer += payload["text"]
+        elif frame["type"] == "usage":
+            usage = payload
+        elif frame["type"] == "error":
+            raise AssertionError(payload)
+        elif frame["type"] == "done":
+            assert frame["request_id"] == request_id and payload["finish_reason"] == "stop"
+            break
+    assert answer and usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    if not acked:
+        frame, _ = codec.read(await asyncio.wait_for(socket.recv(), 30))
+        assert frame["type"] == "ack"
+    return answer
+
+
+async def conversation(address, codec):
+    session_id = f"conversation-{codec.name}"
+    async with websockets.connect(
+        address["ws"], subprotocols=["sparkle.v2", f"bearer.{address['token']}"]
+    ) as socket:
+        assert socket.subprotocol == "sparkle.v2"
+        answers = []
+        for number, question in enumerate(QUESTIONS):
+            answer = await turn(socket, codec, f"{codec.name}-{number}", session_id, question)
+            print(f"[{codec.name}] {question}\n    {answer[:100]!r}")
+            answers.append(answer)
+        await socket.send(codec.history("history-1", session_id))
+        _, history = codec.read(await socket.recv())
+        said = [entry["text"] for entry in history["entries"]]
+        expected = [text for pair in zip(QUESTIONS, answers) for text in pair]
+        assert said == expected, "the history is not what was said"
+
+
+async def main():
+    address = json.load(sys.stdin)
+    await conversation(address, Json())
+    await conversation(address, Protobuf(compile_proto()))
+    print("20 passed, 0 failed")
+
+
+asyncio.run(main())
