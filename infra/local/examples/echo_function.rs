@@ -78,31 +78,38 @@ async fn meet(folder: &Path, count: usize) -> Result<Value, Error> {
 async fn batch(records: &[Value]) -> Result<Value, Error> {
     let mut failures = Vec::new();
     for record in records {
-        let body: Value = serde_json::from_str(record["body"].as_str().unwrap_or_default())?;
-        let receive: u64 = record["attributes"]["ApproximateReceiveCount"]
-            .as_str()
-            .unwrap_or_default()
-            .parse()?;
-        if let Some(folder) = body["meet"].as_str() {
+        let body: Value = serde_json::from_str(text(record, "/body"))?;
+        let receive: u64 = text(record, "/attributes/ApproximateReceiveCount").parse()?;
+        if let Some(folder) = body.get("meet").and_then(Value::as_str) {
             meet(Path::new(folder), 2).await?;
         }
-        let failed = receive < body["fail_until_receive"].as_u64().unwrap_or(0);
+        let failed = receive
+            < body
+                .get("fail_until_receive")
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
         if failed {
-            failures.push(json!({ "itemIdentifier": record["messageId"] }));
+            failures.push(json!({ "itemIdentifier": text(record, "/messageId") }));
         }
-        let path = body["file"].as_str().unwrap_or_default();
         let mut file = tokio::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(path)
+            .open(text(&body, "/file"))
             .await?;
         let outcome = if failed { "failed" } else { "done" };
-        let line = format!("{} {outcome}\n", body["write"].as_str().unwrap_or_default());
+        let line = format!("{} {outcome}\n", text(&body, "/write"));
         file.write_all(line.as_bytes()).await?;
         file.flush().await?;
-        if body["hang"] == true {
+        if body.get("hang").is_some() {
             return std::future::pending().await;
         }
     }
     Ok(json!({ "batchItemFailures": failures }))
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }

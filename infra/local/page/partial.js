@@ -46,8 +46,8 @@ function holdTableHead(text) {
 }
 
 function isRule(line, head) {
-  const cells = (row) => row.trim().replace(/^\||\|$/g, "").split("|").length;
-  return /^\s*\|?(?:\s*:?-+:?\s*\|?)+\s*$/.test(line) && cells(line) === cells(head);
+  const cells = (row) => row.trim().replace(/^\||\|$/g, "").split("|");
+  return cells(line).every((cell) => /^:?-+:?$/.test(cell.trim())) && cells(line).length === cells(head).length;
 }
 
 function closeMarks(text) {

@@ -228,7 +228,7 @@ fn yaml_scalar(place: &Place, yaml: &Yaml) -> Result<String, TemplateError> {
     let json = serde_json::to_value(yaml);
     scalar(
         place,
-        &json.map_err(|_| place.invalid("is not a string, number or boolean"))?,
+        &json.map_err(|_error| place.invalid("is not a string, number or boolean"))?,
     )
 }
 

@@ -313,7 +313,7 @@ async fn a_metrics_line_goes_to_the_metrics() -> Result<()> {
 #[tokio::test]
 async fn a_shutdown_ends_what_runs_and_leaves_no_process() -> Result<()> {
     let folder = Folder::new("shutdown")?;
-    let lambda = start(echo(Duration::from_secs(60))?).await?;
+    let lambda = start(echo(Duration::from_mins(1))?).await?;
     let event = json!({"do": "meet", "folder": folder.0});
     let (result, ended) = tokio::join!(invoke(&lambda, event), async {
         let begun = eventually("it has begun", || folder.files() == 1).await;
@@ -337,35 +337,40 @@ async fn a_shutdown_ends_what_runs_and_leaves_no_process() -> Result<()> {
 
 #[tokio::test]
 async fn a_stack_that_is_killed_leaves_no_process() -> Result<()> {
-    const REPORT: &str = "ECHO_KILLED_STACK_REPORT";
-    if let Some(report) = std::env::var_os(REPORT) {
-        // This is the stack that will be killed: one process of it is frozen, one is busy.
-        let lambda = start(echo(Duration::from_secs(60))?).await?;
-        let folder = Path::new(&report).with_extension("meet");
-        std::fs::create_dir_all(&folder)?;
-        let event = json!({"do": "meet", "folder": folder});
-        let (one, other) = tokio::join!(invoke(&lambda, event.clone()), invoke(&lambda, event));
-        let pids = format!("{} {}", pid(&one?)?, pid(&other?)?);
-        let busy = invoke(&lambda, json!({"do": "hang"}));
-        let (_, written) = tokio::join!(busy, tokio::fs::write(report, pids));
-        return Ok(written?);
+    const FOLDER: &str = "ECHO_KILLED_STACK_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        // This is the stack that will be killed. Both processes are busy: the kernel itself ends
+        // a group that is left behind with a frozen one in it.
+        let lambda = start(echo(Duration::from_mins(1))?).await?;
+        let wait_in = |name| json!({"do": "meet", "folder": Path::new(&folder).join(name)});
+        let (one, other) = (
+            invoke(&lambda, wait_in("one")),
+            invoke(&lambda, wait_in("other")),
+        );
+        anyhow::bail!("nobody killed it: {:?}", tokio::join!(one, other));
     }
     let folder = Folder::new("killed")?;
-    let report = folder.0.join("report");
+    let waiting = [folder.0.join("one"), folder.0.join("other")];
+    for folder in &waiting {
+        std::fs::create_dir(folder)?;
+    }
     let mut stack = Command::new(std::env::current_exe()?)
         .args(["--exact", "a_stack_that_is_killed_leaves_no_process"])
-        .env(REPORT, &report)
+        .env(FOLDER, &folder.0)
         .kill_on_drop(true)
         .spawn()?;
-    let pids = || -> Option<Vec<u64>> {
-        let report = std::fs::read_to_string(&report).ok()?;
-        report.split(' ').map(|pid| pid.parse().ok()).collect()
+    let pids = || -> Vec<u64> {
+        let files = waiting
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flatten();
+        let names = files.filter_map(|file| Some(file.ok()?.file_name()));
+        names
+            .filter_map(|name| name.to_str()?.parse().ok())
+            .collect()
     };
-    eventually("the stack runs", || {
-        pids().is_some_and(|pids| pids.len() == 2)
-    })
-    .await?;
-    let pids = pids().unwrap_or_default();
+    eventually("both processes are busy", || pids().len() == 2).await?;
+    let pids = pids();
     let gone = |pid: &u64| matches!(state(*pid), None | Some('Z'));
     assert!(!pids.iter().any(gone), "{pids:?} do not run");
     stack.kill().await?;
@@ -509,7 +514,7 @@ async fn what_failed_in_a_fifo_batch_comes_again_with_all_after_it() -> Result<(
         let body = json!({"file": file, "write": write, "fail_until_receive": fail_until_receive});
         send(&sqs, "one", body).await?;
     }
-    lambda.poll_queues(&sqs);
+    lambda.poll_queues(sqs.clone());
     until_empty(&sqs).await?;
     let log = std::fs::read_to_string(&file)?;
     assert_eq!(
@@ -528,8 +533,8 @@ async fn two_message_groups_are_worked_on_at_once() -> Result<()> {
     let folder = Folder::new("groups")?;
     let meeting = folder.0.join("meet");
     std::fs::create_dir_all(&meeting)?;
-    let (lambda, sqs) = with_queue(1, Duration::from_secs(60)).await?;
-    lambda.poll_queues(&sqs);
+    let (lambda, sqs) = with_queue(1, Duration::from_mins(1)).await?;
+    lambda.poll_queues(sqs.clone());
     for group in ["one", "two"] {
         let body = json!({"file": folder.0.join(group), "write": group, "meet": meeting});
         send(&sqs, group, body).await?;
@@ -543,8 +548,8 @@ async fn two_message_groups_are_worked_on_at_once() -> Result<()> {
 async fn a_shutdown_gives_a_message_back_that_it_interrupts() -> Result<()> {
     let folder = Folder::new("interrupted")?;
     let file = folder.0.join("log");
-    let (lambda, sqs) = with_queue(1, Duration::from_secs(3_600)).await?;
-    lambda.poll_queues(&sqs);
+    let (lambda, sqs) = with_queue(1, Duration::from_hours(1)).await?;
+    lambda.poll_queues(sqs.clone());
     send(
         &sqs,
         "one",

@@ -135,6 +135,28 @@ async function survivesHostileAnswers() {
   assert.deepEqual(troubles, []);
 }
 
+async function growsLikeTheWhole() {
+  const { page, troubles } = await openPage();
+  const list = Array.from({ length: 60 }, (_, index) => `${index + 1}. item $x_{${index}}$ **b**\n`).join("");
+  const differing = await page.evaluate(async (texts) => {
+    const { loadMath, Prose } = await import("./prose.js");
+    await loadMath();
+    const bare = (element) => element.innerHTML.replace(/>\s+</g, "><").trim();
+    const differ = [];
+    for (const text of texts) {
+      const [growing, whole] = [document.createElement("div"), document.createElement("div")];
+      const prose = new Prose(growing);
+      for (let end = 7; end < text.length; end += 7) prose.show(text.slice(0, end), "growing");
+      prose.show(text, "whole");
+      new Prose(whole).show(text, "whole");
+      if (bare(growing) !== bare(whole)) differ.push(text.slice(0, 30));
+    }
+    return differ;
+  }, [longAnswer, hostileAnswer, list, `${longAnswer}\n\n${list}\n\n${longAnswer}`]);
+  assert.deepEqual(differing, []);
+  assert.deepEqual(troubles, []);
+}
+
 async function ordersFrames() {
   const { page, proxy, troubles } = await openPage();
   scripted(proxy, "disorder", (chat) => [
@@ -257,7 +279,7 @@ async function drawsLongAnswersEverywhere() {
 }
 
 const checks = [
-  chatsInBothLanguages, survivesHostileAnswers, ordersFrames, fillsGapsFromHistory, stops, keepsTheOutbox,
+  chatsInBothLanguages, survivesHostileAnswers, growsLikeTheWhole, ordersFrames, fillsGapsFromHistory, stops, keepsTheOutbox,
   respectsInputMethodsAndLimits, drawsLongAnswersEverywhere,
 ];
 let failed = 0;

@@ -83,6 +83,14 @@ test("every prefix of an answer can be shown", () => {
   }
 });
 
+test("no text is slow to present", { timeout: 10_000 }, () => {
+  const bodies = [`| a |\n|${"-".repeat(20_000)}x`, "- item with $x_1$ and **bold**\n".repeat(600), "`".repeat(5000), "`a ".repeat(3000), "\\( ".repeat(3000), "**".repeat(5000), "$".repeat(5001), "~~~\n".repeat(3000)];
+  for (const body of bodies) {
+    const { text } = extractMath(presentable(body).text);
+    blocks(text);
+  }
+});
+
 test("fences are followed", () => {
   assert.equal(inFence("```\na"), true);
   assert.equal(inFence("```\na\n```\n"), false);

@@ -50,7 +50,11 @@ impl Lambda {
     /// Invokes functions with the messages of their queues, as the template says, until
     /// [`Lambda::shutdown`]: while that waits for it, what it interrupts is made visible again at
     /// once.
-    pub fn poll_queues(&self, sqs: &Sqs) {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a handle: every poller keeps one"
+    )]
+    pub fn poll_queues(&self, sqs: Sqs) {
         for (function, pool) in self.pools.iter() {
             for source in &pool.executable.function.queue_sources {
                 let source_max = source

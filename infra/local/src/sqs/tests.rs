@@ -217,17 +217,66 @@ async fn a_message_received_too_often_moves_to_the_dead_letter_queue() {
     assert!(matches!(wrong_queue, Err(SqsError::ReceiptHandleIsInvalid)));
 }
 
-#[tokio::test]
-async fn a_waiting_receiver_gets_a_message_as_soon_as_it_is_sent() {
+/// Waits for a message of `queue` while `meanwhile` happens. tokio's time stands still unless
+/// everybody waits for it, so a receiver that is not woken is noticed without a clock.
+async fn woken_by(sqs: &Sqs, queue: &str, meanwhile: impl Future<Output = ()>) -> String {
+    let start = Instant::now();
+    let receiving = sqs.receive(queue, 1, PATIENCE, None);
+    let (received, ()) = tokio::join!(receiving, async {
+        // The receiver is polled first. By then it has looked once and waits.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        meanwhile.await;
+    });
+    assert_eq!(start.elapsed(), Duration::from_millis(1), "not woken");
+    received.unwrap().remove(0).body
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_receiver_is_woken_by_a_send() {
     let (sqs, _time) = queues(vec![QueueSpec::standard("q")]);
-    let receiving = sqs.receive("q", 1, PATIENCE, None);
     let sending = async {
-        // The receiver is polled first, so it already waits when this runs again.
-        tokio::task::yield_now().await;
         sqs.send("q", text("hello")).await.unwrap();
     };
-    let (received, ()) = tokio::join!(receiving, sending);
-    assert_eq!(bodies(&received.unwrap()), ["hello"]);
+    assert_eq!(woken_by(&sqs, "q", sending).await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_receiver_is_woken_by_a_visibility_cut_short() {
+    let (sqs, _time) = queues(vec![QueueSpec::standard("q")]);
+    sqs.send("q", text("again")).await.unwrap();
+    let handle = take(&sqs, "q", 1).await.remove(0).receipt_handle;
+    let changing = async {
+        let changed = sqs.change_visibility("q", &handle, Duration::ZERO).await;
+        changed.unwrap();
+    };
+    assert_eq!(woken_by(&sqs, "q", changing).await, "again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_receiver_is_woken_by_another_that_goes_away() {
+    let (sqs, _time) = queues(vec![QueueSpec::standard("q")]);
+    sqs.send("q", text("kept")).await.unwrap();
+    let answer = receive_unheard(&sqs, "q").await;
+    let leaving = async { drop(answer) };
+    assert_eq!(woken_by(&sqs, "q", leaving).await, "kept");
+}
+
+/// A receive whose messages have not arrived yet: dropped, they come back.
+async fn receive_unheard(sqs: &Sqs, queue: &str) -> Answer {
+    let request = Request {
+        queue: queue.to_owned(),
+        messages_max: 10,
+        wait: None,
+        visibility: None,
+    };
+    let returns = Arc::clone(&sqs.returns);
+    sqs.call(move |engine, now_ms| {
+        engine.transact(|transaction, queues| {
+            receive::receive(transaction, queues, &request, returns, now_ms)
+        })
+    })
+    .await
+    .unwrap()
 }
 
 #[tokio::test]

@@ -79,7 +79,8 @@ impl<'a> Resolver<'a> {
         Ok(Some(match yaml {
             Yaml::Sequence(items) => {
                 let items = items.iter().enumerate();
-                let items = items.map(|(index, item)| self.resolve(&place.below(index), item));
+                let items =
+                    items.map(|(index, item)| self.resolve(&place.below(&index.to_string()), item));
                 Json::Array(
                     items
                         .filter_map(Result::transpose)
@@ -99,7 +100,7 @@ impl<'a> Resolver<'a> {
                 Json::Object(object)
             }
             plain => serde_json::to_value(plain)
-                .map_err(|_| place.invalid("cannot be said in JSON; quote it"))?,
+                .map_err(|_error| place.invalid("cannot be said in JSON; quote it"))?,
         }))
     }
 
@@ -143,7 +144,7 @@ impl<'a> Resolver<'a> {
                 };
                 self.resolve(place, chosen)
             }
-            other => Err(self.unsupported(place, other)),
+            other => Err(Self::unsupported(place, other)),
         }
     }
 
@@ -183,11 +184,11 @@ impl<'a> Resolver<'a> {
             ("Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or", _) => Err(place.invalid(format!(
                 "has an {intrinsic} with the wrong number of arguments"
             ))),
-            (other, _) => Err(self.unsupported(place, other)),
+            (other, _) => Err(Self::unsupported(place, other)),
         }
     }
 
-    fn unsupported(&self, place: &Place, intrinsic: &str) -> TemplateError {
+    fn unsupported(place: &Place, intrinsic: &str) -> TemplateError {
         let Place { resource, property } = place.clone();
         let intrinsic = intrinsic.to_owned();
         TemplateError::UnsupportedIntrinsic {
@@ -279,7 +280,7 @@ impl<'a> Resolver<'a> {
             };
             rest = after;
             if let Some(literal) = name.strip_prefix('!') {
-                result.push_str(&format!("${{{literal}}}"));
+                result.extend(["${", literal, "}"]);
                 continue;
             }
             let name = name.trim();

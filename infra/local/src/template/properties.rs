@@ -22,12 +22,12 @@ impl Place {
         }
     }
 
-    pub(super) fn below(&self, name: impl ToString) -> Place {
+    pub(super) fn below(&self, name: &str) -> Place {
         let mut property = self.property.clone();
         if !property.is_empty() {
             property.push('.');
         }
-        property.push_str(&name.to_string());
+        property.push_str(name);
         Place {
             resource: self.resource.clone(),
             property,
@@ -107,14 +107,12 @@ impl Properties {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, meaning)) => Ok(Some(*meaning)),
-            None => {
-                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                let problem = format!("is {text:?}; use one of {}", words.join(", "));
-                Err(self.place.below(name).invalid(problem))
-            }
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(Some(*meaning));
         }
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        let problem = format!("is {text:?}; use one of {}", words.join(", "));
+        Err(self.place.below(name).invalid(problem))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, TemplateError> {

@@ -195,6 +195,7 @@ fn queue(
             .unwrap_or_default(),
         dead_letter: properties
             .object("RedrivePolicy")?
+            .as_ref()
             .map(dead_letter)
             .transpose()?,
         ..QueueSpec::default()
@@ -216,7 +217,7 @@ fn queue(
     Ok(spec)
 }
 
-fn dead_letter(policy: Properties) -> Result<DeadLetter, TemplateError> {
+fn dead_letter(policy: &Properties) -> Result<DeadLetter, TemplateError> {
     policy.only(&["deadLetterTargetArn", "maxReceiveCount"])?;
     let receive_count_max = policy.number("maxReceiveCount", 1..=1_000)?;
     Ok(DeadLetter {
@@ -460,7 +461,7 @@ fn check_routes(api: &WebSocketApi, functions: &[Function]) -> Result<(), Templa
         .map(|name| ("Auth.AuthArn".to_owned(), name));
     for (property, name) in routes.chain(authorizer) {
         if !functions.iter().any(|function| function.name == *name) {
-            let Place { resource, property } = place.below(property);
+            let Place { resource, property } = place.below(&property);
             let function = name.clone();
             return Err(TemplateError::MissingFunction {
                 resource,

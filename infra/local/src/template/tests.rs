@@ -52,7 +52,7 @@ fn the_real_templates_functions_are_read() {
         );
     }
     let worker = find("turn-worker");
-    assert_eq!(worker.timeout, Duration::from_secs(900));
+    assert_eq!(worker.timeout, Duration::from_mins(15));
     let source = QueueSource {
         queue: "TurnQueue.fifo".to_owned(),
         batch_size: 1,
@@ -78,8 +78,8 @@ fn the_real_templates_queues_and_tables_are_read() {
     let expected = QueueSpec {
         deduplication_scope: DeduplicationScope::MessageGroup,
         throughput_limit: ThroughputLimit::PerMessageGroupId,
-        visibility_timeout: Duration::from_secs(900),
-        retention: Duration::from_secs(86_400),
+        visibility_timeout: Duration::from_mins(15),
+        retention: Duration::from_hours(24),
         dead_letter: Some(dead_letter),
         ..QueueSpec::fifo("TurnQueue.fifo")
     };

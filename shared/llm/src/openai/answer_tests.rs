@@ -139,7 +139,7 @@ fn an_answer_without_its_last_lines_is_complete() {
 
 #[test]
 fn nothing_after_the_end_mark_counts() {
-    let body = format!("{BODY}data: garbage\n\ndata: {{\"error\":\"late\"}}\n\n");
+    let body = format!("{BODY}{AB}data: garbage\n\ndata: {{\"error\":\"late\"}}\n\n");
     assert_eq!(read_whole(&body), (body_pieces(), None));
 }
 

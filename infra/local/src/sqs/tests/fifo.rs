@@ -212,17 +212,27 @@ async fn a_delayed_head_holds_its_group_back_and_a_changed_delay_counts_at_once(
 }
 
 #[tokio::test]
-async fn deleting_the_head_wakes_a_receiver_that_waits_for_the_group() {
+async fn a_run_ends_at_the_first_message_that_is_delayed() {
+    let mut spec = QueueSpec::fifo(TURNS);
+    spec.content_based_deduplication = true;
+    spec.delay = seconds(100);
+    let (sqs, time) = queues(vec![spec]);
+    send_all(&sqs, &["a0"]).await;
+    time.advance(seconds(50));
+    send_all(&sqs, &["a1"]).await;
+    time.advance(seconds(50));
+    assert_eq!(bodies(&take(&sqs, TURNS, 10).await), ["a0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_waits_for_a_group_is_woken_when_its_head_is_deleted() {
     let (sqs, _time) = turns();
     send_all(&sqs, &["a0", "a1"]).await;
     let head = take(&sqs, TURNS, 1).await.remove(0);
-    let receiving = sqs.receive(TURNS, 1, PATIENCE, None);
     let deleting = async {
-        tokio::task::yield_now().await;
         sqs.delete(TURNS, &head.receipt_handle).await.unwrap();
     };
-    let (received, ()) = tokio::join!(receiving, deleting);
-    assert_eq!(bodies(&received.unwrap()), ["a1"]);
+    assert_eq!(woken_by(&sqs, TURNS, deleting).await, "a1");
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ impl Trial {
                 self.time.advance(span);
                 self.model.now_ms += millis(span);
             }
-            Operation::Abandon => self.abandon().await,
+            Operation::Abandon => drop(receive_unheard(&self.sqs, QUEUE).await),
         }
     }
 
@@ -218,25 +218,6 @@ impl Trial {
         if let Some(message) = self.model.message(&body).filter(|_| flies) {
             message.visible_ms = visible_ms;
         }
-    }
-
-    async fn abandon(&self) {
-        let request = Request {
-            queue: QUEUE.to_owned(),
-            messages_max: 10,
-            wait: None,
-            visibility: None,
-        };
-        let returns = Arc::clone(&self.sqs.returns);
-        let answer = self
-            .sqs
-            .call(move |engine, now_ms| {
-                engine.transact(|transaction, queues| {
-                    receive::receive(transaction, queues, &request, returns, now_ms)
-                })
-            })
-            .await;
-        drop(answer.unwrap());
     }
 }
 
