@@ -7,16 +7,25 @@ mod answer;
 mod stream;
 mod turn;
 
+use std::{convert::Infallible, time::Duration};
+
 use sparkle_aws::{
-    event::{self, QueueAnswer, QueueEvent, QueueRecord},
-    failure::Failure,
+    event::{self, QueueAnswer, QueueEvent, QueueRecord, Receipt},
+    failure::{Failure, causes},
     push::Push,
+    queue::TurnQueue,
     table::{connections::Connections, conversations::Conversations, turns::Turns},
 };
 use sparkle_core::{price::Catalogue, unit::Timestamp};
 use sparkle_llm::Llm;
 use sparkle_wire::job;
-use tracing::{Instrument, info_span};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{Instrument, info_span, warn};
+
+/// How long a crash may keep a conversation waiting.
+const HELD_FOR: Duration = Duration::from_secs(15);
+/// How often a running turn renews its hold: three times before it ends.
+const HOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// What a warm instance keeps.
 #[derive(Debug)]
@@ -25,6 +34,7 @@ pub struct App {
     pub connections: Connections,
     pub turns: Turns,
     pub conversations: Conversations,
+    pub queue: TurnQueue,
     pub push: Push,
     pub llm: Llm,
     pub catalogue: Catalogue,
@@ -39,7 +49,27 @@ pub async fn handle(app: &App, event: QueueEvent, now: Timestamp) -> Result<Queu
     Ok(event::in_order(event, async |record: QueueRecord| {
         let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
         let span = info_span!("turn", trace_id = turn.trace_id.as_str());
-        turn::run(app, &turn, now).instrument(span).await
+        let running = async {
+            tokio::select! {
+                over = turn::run(app, &turn, now) => over,
+                never = hold(app, &record.receipt) => match never {},
+            }
+        };
+        running.instrument(span).await
     })
     .await)
+}
+
+/// Keeps the message hidden while its turn runs, a little at a time: after a crash it is delivered
+/// again within [`HELD_FOR`] and not after the queue's whole visibility timeout, for which the
+/// conversation would stand still.
+async fn hold(app: &App, receipt: &Receipt) -> Infallible {
+    let mut beats = interval(HOLD_EVERY);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        if let Err(failure) = app.queue.hold(receipt, HELD_FOR).await {
+            warn!(error = causes(&failure), "the message cannot be held");
+        }
+    }
 }

@@ -233,6 +233,8 @@ async fn an_answer_over_the_limit_is_an_error_and_the_process_lives() -> Result<
         matches!(error, InvokeError::ResponseTooLarge { .. }),
         "{error}"
     );
+    // Idle again, and not ended: without this a second process might be quicker.
+    eventually("the process is stopped", || state(first) == Some('T')).await?;
     assert_eq!(pid(&invoke(&lambda, json!({})).await?)?, first);
     lambda.shutdown().await;
     Ok(())

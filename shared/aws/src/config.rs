@@ -11,6 +11,7 @@
 //! | `SPARKLE_LLM_BASE_URL` | an OpenAI-compatible endpoint; if unset, the offline model answers |
 //! | `SPARKLE_LLM_MODEL` | models that may be asked, comma-separated, the default first |
 //! | `SPARKLE_LLM_API_KEY`, `SPARKLE_LLM_API_KEY_SECRET_NAME` | its key, or the key's name in Secrets Manager |
+//! | `SPARKLE_LLM_TIMEOUT_SECONDS` | longest silence of the endpoint, 30 s if unset |
 //! | `SPARKLE_LLM_SCRIPTED` | `1` lets tests script the offline model |
 //! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
 //! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK |
@@ -65,6 +66,17 @@ pub fn required(name: &'static str) -> Result<String, ConfigError> {
 /// # Errors
 /// [`ConfigError`] names it if it is unset or something else.
 pub fn positive(name: &'static str) -> Result<u32, ConfigError> {
-    let number = required(name)?.parse().ok().filter(|&number| number > 0);
-    number.ok_or(ConfigError::NotANumber(name))
+    positive_or_unset(name)?.ok_or(ConfigError::Missing(name))
+}
+
+/// A variable that holds a whole number of at least 1 if it is set.
+///
+/// # Errors
+/// [`ConfigError::NotANumber`] names it if it is something else.
+pub fn positive_or_unset(name: &'static str) -> Result<Option<u32>, ConfigError> {
+    let number = |text: String| {
+        let number = text.parse().ok().filter(|&number| number > 0);
+        number.ok_or(ConfigError::NotANumber(name))
+    };
+    optional(name).map(number).transpose()
 }

@@ -189,8 +189,21 @@ pub struct QueueEvent {
 #[serde(rename_all = "camelCase")]
 pub struct QueueRecord {
     message_id: String,
+    /// Stands for this delivery of it.
+    #[serde(rename = "receiptHandle")]
+    pub receipt: Receipt,
     /// The text that was sent.
     pub body: String,
+}
+
+/// Stands for one delivery of a message, given by SQS.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Receipt(String);
+
+impl Receipt {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Debug for QueueRecord {

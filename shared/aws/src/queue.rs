@@ -1,5 +1,7 @@
 //! Sending a job to its queue, in order and once.
 
+use std::time::Duration;
+
 use aws_sdk_sqs::{
     Client,
     types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
@@ -10,6 +12,7 @@ use sparkle_wire::job;
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
+    event::Receipt,
     failure::Failure,
 };
 
@@ -57,6 +60,22 @@ impl TurnQueue {
             .message_deduplication_id(format!("{request}-1"))
             .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)
             .message_body(job::encode_turn(turn))
+            .send()
+            .await
+            .map_err(Failure::retry)?;
+        Ok(())
+    }
+
+    /// Keeps a received message hidden for `span` from now. Cost: one call.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if SQS did not do it: the message may be delivered again sooner.
+    pub async fn hold(&self, receipt: &Receipt, span: Duration) -> Result<(), Failure> {
+        self.sqs
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt.as_str())
+            .visibility_timeout(i32::try_from(span.as_secs()).unwrap_or(i32::MAX))
             .send()
             .await
             .map_err(Failure::retry)?;

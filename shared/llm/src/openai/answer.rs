@@ -194,9 +194,6 @@ impl Wire {
         // else is missing, the answer is cut.
         let last = self.sse.finish(|event| self.assembly.take(event));
         let ended = match last {
-            Err(LlmError::Garbage { .. }) if !self.assembly.is_finished() => {
-                Err(LlmError::Cut { source: None })
-            }
             Err(LlmError::Garbage { .. }) | Ok(()) => self.assembly.end(),
             Err(other) => Err(other),
         };

@@ -1,0 +1,183 @@
+//! What an operator and a newcomer see: restarts, logs, metrics, mistakes at the start.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use sparkle_tests::{Folder, Options, Stack, http, request, root};
+
+#[tokio::test]
+async fn history_survives_a_kill_of_the_stack() -> Result<()> {
+    let folder = Folder::new()?;
+    let stack = Options::default().data_dir(folder.path()).start().await?;
+    let said = stack
+        .connect("ann")
+        .await?
+        .chat("s1", "什么是导数?")
+        .await?;
+    stack.kill().await?;
+
+    let stack = Options::default().data_dir(folder.path()).start().await?;
+    let mut client = stack.connect("ann").await?;
+    let history = client.ask("history", json!({ "session_id": "s1" })).await?;
+    assert_eq!(history["payload"]["entries"][1]["text"], said.text.as_str());
+    assert!(
+        client
+            .chat("s1", "What did I ask before?")
+            .await?
+            .text
+            .contains("什么是导数?")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_follow_a_trace_through_the_queue_and_hold_no_text_and_no_token() -> Result<()> {
+    let stack = Options::default()
+        .variable("RUST_LOG", "debug")
+        .start()
+        .await?;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let canary = "canary-7f3a9";
+    let token = stack.token("ann", "1h")?;
+    let mut client = stack
+        .connect_with("Authorization", &format!("Bearer {token}"))
+        .await?;
+    let mut chat: Value = serde_json::from_str(&request(
+        "chat",
+        "r1",
+        json!({ "session_id": "s1", "message": format!("{canary} 什么是导数?") }),
+    ))?;
+    chat["trace_id"] = json!(trace);
+    client.send(chat.to_string()).await?;
+    client.answer("r1").await?;
+    client.send(format!("{canary} is no frame")).await?;
+    client.frame().await?;
+
+    let log = stack.kill().await?;
+    let lines: Vec<Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let traced: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["span"]["trace_id"] == trace)
+        .filter_map(|line| line["message"].as_str())
+        .collect();
+    assert!(traced.contains(&"turn accepted"), "{traced:?}");
+    assert!(traced.contains(&"turn over"), "{traced:?}");
+    for secret in [canary, "什么是导数", token.as_str(), "离线模型"] {
+        assert!(!log.contains(secret), "the log holds {secret}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    client.chat("s1", "thanks").await?;
+    client.send("?").await?;
+    client.frame().await?;
+    let expected = [
+        r#"chat_requests_total{method="chat",status="ok"} 1"#,
+        r#"chat_requests_total{method="turn",status="stop"} 1"#,
+        r#"chat_requests_total{method="unreadable",status="BAD_FRAME"} 1"#,
+        r#"tokens_consumed_total{model="offline",type="output"}"#,
+        r#"chat_request_duration_seconds_count{method="chat"} 1"#,
+        "active_sessions 1",
+    ];
+    for _ in 0..100 {
+        let metrics = stack.get("/metrics").await?;
+        if expected.iter().all(|line| metrics.contains(line)) {
+            return Ok(());
+        }
+    }
+    panic!("{}", stack.get("/metrics").await?);
+}
+
+#[tokio::test]
+async fn a_function_is_invoked_directly() -> Result<()> {
+    let stack = Stack::start().await?;
+    let url = format!(
+        "{}/2015-03-31/functions/authorizer/invocations",
+        stack.address("http")
+    );
+    let event = json!({ "type": "REQUEST", "methodArn": "arn:x", "headers": {} });
+    let answer = http().post(url).body(event.to_string()).send().await?;
+    assert_eq!(
+        answer
+            .headers()
+            .get("x-amz-function-error")
+            .context("an error")?,
+        "Unhandled"
+    );
+    assert!(
+        answer
+            .text()
+            .await?
+            .contains(r#""errorMessage":"Unauthorized""#)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_comes_with_a_policy_and_its_token_only_for_this_machine() -> Result<()> {
+    let stack = Stack::start().await?;
+    let http = http();
+    let page = http.get(stack.address("http")).send().await?;
+    let policy = page
+        .headers()
+        .get("content-security-policy")
+        .context("a policy")?
+        .to_str()?;
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe-eval"));
+    let url = format!("{}/token", stack.address("http"));
+    let token: Value = serde_json::from_str(&stack.get("/token?user=ann").await?)?;
+    assert_eq!(token["user"], "ann");
+    let foreign = http
+        .get(url)
+        .header("Host", "sparkle.example:3000")
+        .send()
+        .await?;
+    assert_eq!(foreign.status().as_u16(), 403);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_served_is_refused_by_the_resources_name() -> Result<()> {
+    let folder = Folder::new()?;
+    let template = std::fs::read_to_string(root().join("template.yaml"))?;
+    let strange = format!("{template}\n").replace(
+        "\nOutputs:",
+        "\n  LearnerSearch:\n    Type: AWS::OpenSearchService::Domain\n\nOutputs:",
+    );
+    let path = folder.path().join("template.yaml");
+    std::fs::write(&path, strange)?;
+    let (status, said) = Options::default()
+        .argument("--template")
+        .argument(path.display().to_string())
+        .fail()
+        .await?;
+    assert!(!status.success());
+    assert!(
+        said.contains("LearnerSearch") && said.contains("AWS::OpenSearchService::Domain"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_the_way_out() -> Result<()> {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let port = taken.local_addr()?.port().to_string();
+    let (status, said) = Options::default()
+        .argument("--sqs-port")
+        .argument(&port)
+        .fail()
+        .await?;
+    assert!(!status.success());
+    assert!(
+        said.contains(&port) && said.contains("--sqs-port"),
+        "{said}"
+    );
+    Ok(())
+}
