@@ -156,7 +156,7 @@ async fn the_same_ids_of_two_learners_are_two_things() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nobody_stops_anothers_answer_or_speaks_in_anothers_name() -> Result<()> {
+async fn nobody_stops_or_says_something_in_the_name_of_another() -> Result<()> {
     let stack = Stack::start().await?;
     let (mut ann, mut bob) = (stack.connect("ann").await?, stack.connect("bob").await?);
     let pieces = vec!["piece "; 40];

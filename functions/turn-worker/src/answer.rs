@@ -204,7 +204,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 }
                 Event::Poll => {
                     if self.app.turns.is_cancelled(self.turn).await? {
-                        return Ok((counted(&reply), End::cancelled()));
+                        return Ok((reply.usage_so_far(), End::cancelled()));
                     }
                 }
                 Event::Piece(Some(Ok(Piece::Text(text)))) => {
@@ -224,12 +224,14 @@ impl<'a, 'b> Writer<'a, 'b> {
                         reason: finish_reason(reason),
                         response_id,
                     };
-                    return Ok((usage.map(token_usage), end));
+                    return Ok((usage, end));
                 }
-                Event::Piece(Some(Err(error))) => return Ok((counted(&reply), failed(&error))),
+                Event::Piece(Some(Err(error))) => {
+                    return Ok((reply.usage_so_far(), failed(&error)));
+                }
                 Event::Piece(None) => return Ok((None, failed(&LlmError::Cut { source: None }))),
                 Event::Silent => self.signal(State::Generating).await?,
-                Event::OutOfTime => return Ok((counted(&reply), out_of_time())),
+                Event::OutOfTime => return Ok((reply.usage_so_far(), out_of_time())),
             }
         }
     }
@@ -266,18 +268,6 @@ fn out_of_time() -> End {
     End::Failed {
         code: ErrorCode::Timeout,
         retry_after_ms: None,
-    }
-}
-
-fn counted(reply: &Reply) -> Option<TokenUsage> {
-    reply.usage_so_far().map(token_usage)
-}
-
-fn token_usage(usage: sparkle_llm::TokenUsage) -> TokenUsage {
-    TokenUsage {
-        prompt: usage.prompt_tokens,
-        cached: usage.cached_tokens,
-        completion: usage.completion_tokens,
     }
 }
 

@@ -102,7 +102,10 @@ fn report(answer: &Answer, model: &Model, clock: &Clock) {
         now,
     );
     let tokens = answer.usage.tokens;
-    for (kind, tokens) in [("input", tokens.prompt), ("output", tokens.completion)] {
+    for (kind, tokens) in [
+        ("input", tokens.prompt_tokens),
+        ("output", tokens.completion_tokens),
+    ] {
         let labels = [("model", model.id.as_str()), ("type", kind)];
         metric::count("tokens_consumed_total", u64::from(tokens), &labels, now);
     }

@@ -30,10 +30,10 @@ pub struct Model {
 impl Model {
     /// What a call cost, rounded up to the micro-dollar.
     pub fn cost(&self, usage: TokenUsage) -> MicroUsd {
-        let cached = usage.cached.min(usage.prompt);
-        let per_million = u128::from(usage.prompt - cached) * u128::from(self.input)
+        let cached = usage.cached_tokens.min(usage.prompt_tokens);
+        let per_million = u128::from(usage.prompt_tokens - cached) * u128::from(self.input)
             + u128::from(cached) * u128::from(self.cached_input)
-            + u128::from(usage.completion) * u128::from(self.output);
+            + u128::from(usage.completion_tokens) * u128::from(self.output);
         MicroUsd::new(u64::try_from(per_million.div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
 }
@@ -108,24 +108,24 @@ mod tests {
 
     use super::*;
 
+    fn usage(prompt_tokens: u32, cached_tokens: u32, completion_tokens: u32) -> TokenUsage {
+        TokenUsage {
+            prompt_tokens,
+            cached_tokens,
+            completion_tokens,
+        }
+    }
+
     fn model(id: &str) -> Model {
         Catalogue::offering(id).unwrap().find("").unwrap().clone()
     }
 
     #[test]
     fn a_cost_is_the_sum_of_its_kinds_rounded_up() {
-        let usage = TokenUsage {
-            prompt: 1_000,
-            cached: 400,
-            completion: 100,
-        };
+        let consumed = usage(1_000, 400, 100);
         // 600 x 0.15 + 400 x 0.075 + 100 x 0.60 micro-dollars
-        assert_eq!(model("gpt-4o-mini").cost(usage), MicroUsd::new(180));
-        let one = TokenUsage {
-            prompt: 1,
-            cached: 0,
-            completion: 0,
-        };
+        assert_eq!(model("gpt-4o-mini").cost(consumed), MicroUsd::new(180));
+        let one = usage(1, 0, 0);
         assert_eq!(model("gpt-4o-mini").cost(one), MicroUsd::new(1));
     }
 
@@ -133,14 +133,7 @@ mod tests {
     fn without_a_name_the_offline_model_is_offered_and_it_is_free() {
         let offline = model("");
         assert_eq!(offline.id, OFFLINE);
-        assert_eq!(
-            offline.cost(TokenUsage {
-                prompt: 9,
-                cached: 0,
-                completion: 9
-            }),
-            MicroUsd::new(0)
-        );
+        assert_eq!(offline.cost(usage(9, 0, 9)), MicroUsd::new(0));
     }
 
     #[test]
@@ -157,8 +150,8 @@ mod tests {
         #[test]
         fn no_usage_overflows_and_more_tokens_never_cost_less(prompt: u32, cached: u32, completion: u32) {
             let model = model("some-model");
-            let cost = model.cost(TokenUsage { prompt, cached, completion });
-            let more = model.cost(TokenUsage { prompt, cached, completion: completion.saturating_add(1) });
+            let cost = model.cost(usage(prompt, cached, completion));
+            let more = model.cost(usage(prompt, cached, completion.saturating_add(1)));
             prop_assert!(more >= cost);
         }
     }

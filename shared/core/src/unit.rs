@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -48,14 +50,15 @@ impl MicroUsd {
 }
 
 /// What one model call consumed, as the provider counted it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TokenUsage {
-    /// Tokens of the prompt, cached ones included.
-    pub prompt: u32,
+    /// Tokens of the prompt, the cached ones included.
+    pub prompt_tokens: u32,
     /// Tokens of the prompt that the provider had cached.
-    pub cached: u32,
-    /// Tokens of the answer.
-    pub completion: u32,
+    pub cached_tokens: u32,
+    /// Tokens of the answer, reasoning included.
+    pub completion_tokens: u32,
 }
 
 impl TokenUsage {
@@ -64,14 +67,14 @@ impl TokenUsage {
     pub fn bound(prompt_bytes: usize, prompt_messages: usize, completion_bytes: usize) -> Self {
         let tokens = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
-            prompt: tokens(prompt_bytes.saturating_add(prompt_messages.saturating_mul(8))),
-            cached: 0,
-            completion: tokens(completion_bytes),
+            prompt_tokens: tokens(prompt_bytes.saturating_add(prompt_messages.saturating_mul(8))),
+            cached_tokens: 0,
+            completion_tokens: tokens(completion_bytes),
         }
     }
 
     /// Prompt and answer together.
     pub fn total(self) -> u32 {
-        self.prompt.saturating_add(self.completion)
+        self.prompt_tokens.saturating_add(self.completion_tokens)
     }
 }

@@ -20,8 +20,9 @@ use tracing::Instrument;
 
 pub use error::{LlmError, Phase, ProviderText, SettingsError};
 pub use openai::ApiKey;
-pub use prompt::{Message, Prompt, Role, TokenUsage, Tool, ToolCall, TraceParent};
+pub use prompt::{Message, Prompt, Role, Tool, ToolCall, TraceParent};
 pub use reply::{FinishReason, Piece, Reply};
+pub use sparkle_core::unit::TokenUsage;
 
 /// A language model.
 #[derive(Debug)]

@@ -19,8 +19,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Scripting;
 use crate::error::{LlmError, ProviderText};
-use crate::prompt::{Message, Prompt, TokenUsage};
+use crate::prompt::{Message, Prompt};
 use crate::reply::{FinishReason, Piece, Reply};
+use sparkle_core::unit::TokenUsage;
 
 use notes::Notes;
 pub use script::{Failure, SCRIPT_MARK, Script, ScriptedCall};

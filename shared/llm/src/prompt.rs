@@ -146,18 +146,6 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// What a call cost, as the provider counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TokenUsage {
-    /// Tokens of the prompt, the cached ones included.
-    pub prompt_tokens: u32,
-    /// Tokens of the answer, reasoning included.
-    pub completion_tokens: u32,
-    /// Tokens of the prompt that the provider had cached.
-    pub cached_tokens: u32,
-}
-
 /// The place of a call in a trace (<https://www.w3.org/TR/trace-context/>), always sampled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use tracing::{Instrument, Span};
 
 use crate::error::LlmError;
-use crate::prompt::{TokenUsage, ToolCall};
+use crate::prompt::ToolCall;
 use crate::{offline, openai};
+use sparkle_core::unit::TokenUsage;
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,9 +67,9 @@ fn one_of_each() -> Vec<ServerFrame> {
     };
     let usage = Usage {
         tokens: TokenUsage {
-            prompt: 12,
-            cached: 4,
-            completion: 30,
+            prompt_tokens: 12,
+            cached_tokens: 4,
+            completion_tokens: 30,
         },
         estimated: false,
         cost: MicroUsd::new(21),

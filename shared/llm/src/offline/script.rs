@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{LlmError, Phase, ProviderText};
-use crate::prompt::{Prompt, Role, TokenUsage, ToolCall};
+use crate::prompt::{Prompt, Role, ToolCall};
 use crate::reply::FinishReason;
+use sparkle_core::unit::TokenUsage;
 
 /// What a scripted message begins with. Text after the JSON object is ignored.
 pub const SCRIPT_MARK: &str = "#script ";

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::assembly::Assembly;
 use super::sse::Decoder;
 use crate::error::{LlmError, Phase};
-use crate::prompt::TokenUsage;
 use crate::reply::Piece;
+use sparkle_core::unit::TokenUsage;
 
 /// Limit of one whole answer on the wire, keep-alives included: 100 times the longest sensible one.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

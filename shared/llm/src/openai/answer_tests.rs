@@ -1,3 +1,5 @@
+//! What the parser of a provider's answer makes of good and bad streams.
+
 use std::convert::Infallible;
 
 use bytes::Bytes;

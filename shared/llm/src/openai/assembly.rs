@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::refusal;
 use crate::error::LlmError;
-use crate::prompt::{TokenUsage, ToolCall};
+use crate::prompt::ToolCall;
 use crate::reply::{FinishReason, Piece};
+use sparkle_core::unit::TokenUsage;
 
 /// What one answer may call at most.
 const TOOL_CALLS_MAX: usize = 128;

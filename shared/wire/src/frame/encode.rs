@@ -201,10 +201,10 @@ impl Payload {
 
 fn usage_message(usage: &Usage) -> ws::Usage {
     ws::Usage {
-        prompt_tokens: usage.tokens.prompt,
-        completion_tokens: usage.tokens.completion,
+        prompt_tokens: usage.tokens.prompt_tokens,
+        completion_tokens: usage.tokens.completion_tokens,
         total_tokens: usage.tokens.total(),
-        cached_tokens: usage.tokens.cached,
+        cached_tokens: usage.tokens.cached_tokens,
         estimated: usage.estimated,
         cost_microusd: clamp(usage.cost.get()),
         saved_tokens: 0,
