@@ -46,7 +46,10 @@ fn assert_absent(folders: &[&str], words: &[&str], allowed: &[&str], invariant: 
             }
             for line in code(&text) {
                 for word in words {
-                    assert!(!line.contains(word), "{invariant}: {shown} says {word}: {line}");
+                    assert!(
+                        !line.contains(word),
+                        "{invariant}: {shown} says {word}: {line}"
+                    );
                 }
             }
         }
@@ -61,8 +64,17 @@ fn template() -> Value {
 fn resources(kind: &str) -> BTreeMap<String, Value> {
     let template = template();
     let resources = template["Resources"].as_mapping().unwrap();
-    let of_kind = resources.iter().filter(|(_, resource)| resource["Type"] == kind);
-    of_kind.map(|(id, resource)| (id.as_str().unwrap().to_owned(), resource["Properties"].clone())).collect()
+    let of_kind = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == kind);
+    of_kind
+        .map(|(id, resource)| {
+            (
+                id.as_str().unwrap().to_owned(),
+                resource["Properties"].clone(),
+            )
+        })
+        .collect()
 }
 
 /// A value without its CloudFormation tag.
@@ -74,16 +86,39 @@ fn untagged(value: &Value) -> &Value {
 }
 
 fn folder_of(function: &Value) -> String {
-    function["CodeUri"].as_str().unwrap().trim_start_matches("functions/").to_owned()
+    function["CodeUri"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("functions/")
+        .to_owned()
 }
 
 #[test]
 fn a1_core_is_pure() {
-    let words = ["async ", "tokio", "std::env", "SystemTime", "Instant::now", "aws", "std::fs", "std::net"];
+    let words = [
+        "async ",
+        "tokio",
+        "std::env",
+        "SystemTime",
+        "Instant::now",
+        "aws",
+        "std::fs",
+        "std::net",
+    ];
     assert_absent(&["shared/core/src"], &words, &[], "A1");
     let manifest = fs::read_to_string(root().join("shared/core/Cargo.toml")).unwrap();
-    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-    let names: Vec<&str> = dependencies.lines().filter_map(|line| line.split('.').next()).filter(|name| !name.is_empty()).collect();
+    let dependencies = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .unwrap()
+        .split("\n[")
+        .next()
+        .unwrap();
+    let names: Vec<&str> = dependencies
+        .lines()
+        .filter_map(|line| line.split('.').next())
+        .filter(|name| !name.is_empty())
+        .collect();
     assert_eq!(names, ["serde", "serde_json", "sha2", "thiserror"], "A1");
 }
 
@@ -95,11 +130,28 @@ fn a2_sdk_types_stay_in_aws_and_prost_types_in_wire() {
         &["shared/aws/"],
         "A2",
     );
-    assert_absent(&["shared", "functions", "infra/local/src"], &["prost"], &["shared/wire/"], "A2");
+    assert_absent(
+        &["shared", "functions", "infra/local/src"],
+        &["prost"],
+        &["shared/wire/"],
+        "A2",
+    );
     let generated = fs::read_to_string(root().join("shared/wire/src/lib.rs")).unwrap();
-    assert!(generated.contains("\nmod generated;"), "A2: generated types are private");
-    let expressions = ["update_expression", "condition_expression", "expression_attribute"];
-    assert_absent(&["shared", "functions"], &expressions, &["shared/aws/src/table/"], "A2");
+    assert!(
+        generated.contains("\nmod generated;"),
+        "A2: generated types are private"
+    );
+    let expressions = [
+        "update_expression",
+        "condition_expression",
+        "expression_attribute",
+    ];
+    assert_absent(
+        &["shared", "functions"],
+        &expressions,
+        &["shared/aws/src/table/"],
+        "A2",
+    );
 }
 
 #[test]
@@ -114,16 +166,35 @@ fn a3_dependencies_point_one_way() {
     let functions = ["sparkle-aws", "sparkle-core", "sparkle-llm", "sparkle-wire"];
     let ours: BTreeSet<String> = sources("functions", "Cargo.toml")
         .iter()
-        .map(|(path, _)| path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned())
+        .map(|(path, _)| {
+            path.parent()
+                .unwrap()
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
         .chain(functions.iter().map(|&name| name.to_owned()))
         .collect();
     for folder in ["shared", "functions", "infra/local"] {
         for (path, manifest) in sources(folder, "Cargo.toml") {
-            let place = path.parent().unwrap().strip_prefix(root()).unwrap().display().to_string();
+            let place = path
+                .parent()
+                .unwrap()
+                .strip_prefix(root())
+                .unwrap()
+                .display()
+                .to_string();
             let may = allowed.get(place.as_str()).copied().unwrap_or(&functions);
-            let dependencies = manifest.split("dependencies]\n").skip(1).flat_map(str::lines);
+            let dependencies = manifest
+                .split("dependencies]\n")
+                .skip(1)
+                .flat_map(str::lines);
             for name in dependencies.filter_map(|line| line.split(['.', ' ']).next()) {
-                assert!(!ours.contains(name) || may.contains(&name), "A3: {place} uses {name}");
+                assert!(
+                    !ours.contains(name) || may.contains(&name),
+                    "A3: {place} uses {name}"
+                );
             }
         }
     }
@@ -131,7 +202,12 @@ fn a3_dependencies_point_one_way() {
 
 #[test]
 fn a4_nothing_is_scanned() {
-    assert_absent(&["shared", "functions"], &[".scan()", "ProjectionType::Keys"], &[], "A4");
+    assert_absent(
+        &["shared", "functions"],
+        &[".scan()", "ProjectionType::Keys"],
+        &[],
+        "A4",
+    );
     let text = fs::read_to_string(root().join("template.yaml")).unwrap();
     assert!(!text.contains("dynamodb:Scan"), "A4: no function may scan");
 }
@@ -140,7 +216,11 @@ fn a4_nothing_is_scanned() {
 fn a5_no_counter_is_a_bare_add() {
     for (path, text) in sources("shared/aws/src/table", ".rs") {
         for line in code(&text) {
-            assert!(!line.contains("\"ADD ") && !line.contains(" ADD "), "A5: {}: {line}", path.display());
+            assert!(
+                !line.contains("\"ADD ") && !line.contains(" ADD "),
+                "A5: {}: {line}",
+                path.display()
+            );
         }
     }
 }
@@ -152,12 +232,19 @@ fn a6_money_is_whole() {
 
 #[test]
 fn a7_the_environment_is_read_in_one_place() {
-    assert_absent(&["shared", "functions"], &["env::var", "env::vars"], &["shared/aws/src/config.rs", "shared/llm/examples"], "A7");
+    assert_absent(
+        &["shared", "functions"],
+        &["env::var", "env::vars"],
+        &["shared/aws/src/config.rs", "shared/llm/examples"],
+        "A7",
+    );
     let config = fs::read_to_string(root().join("shared/aws/src/config.rs")).unwrap();
     let mut read = BTreeSet::new();
     for folder in ["shared/aws/src", "functions"] {
         for (_, text) in sources(folder, ".rs") {
-            let quoted = text.split('"').filter(|word| word.starts_with("SPARKLE_") && !word.contains('*'));
+            let quoted = text
+                .split('"')
+                .filter(|word| word.starts_with("SPARKLE_") && !word.contains('*'));
             read.extend(quoted.map(str::to_owned));
         }
     }
@@ -167,19 +254,28 @@ fn a7_the_environment_is_read_in_one_place() {
             || name.starts_with("SPARKLE_QUEUE_")
     };
     for name in &read {
-        assert!(documented(name), "A7: {name} is read but not in config.rs's table");
+        assert!(
+            documented(name),
+            "A7: {name} is read but not in config.rs's table"
+        );
     }
     for (id, function) in resources("AWS::Serverless::Function") {
         for (name, _) in function["Environment"]["Variables"].as_mapping().unwrap() {
             let name = name.as_str().unwrap();
-            assert!(read.contains(name), "A7: {id} is given {name}, which nothing reads");
+            assert!(
+                read.contains(name),
+                "A7: {id} is given {name}, which nothing reads"
+            );
         }
     }
 }
 
 #[test]
 fn a8_every_function_has_a_folder_and_every_folder_a_function() {
-    let named: BTreeSet<String> = resources("AWS::Serverless::Function").values().map(folder_of).collect();
+    let named: BTreeSet<String> = resources("AWS::Serverless::Function")
+        .values()
+        .map(folder_of)
+        .collect();
     let folders: BTreeSet<String> = fs::read_dir(root().join("functions"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -199,22 +295,40 @@ fn a8_every_queue_source_reports_failures_and_has_a_dead_letter_queue_and_time()
     let queues = resources("AWS::SQS::Queue");
     let mut sources = 0;
     for (id, function) in resources("AWS::Serverless::Function") {
-        let Some(events) = function["Events"].as_mapping() else { continue };
+        let Some(events) = function["Events"].as_mapping() else {
+            continue;
+        };
         for (_, event) in events.iter().filter(|(_, event)| event["Type"] == "SQS") {
             sources += 1;
             let event = &event["Properties"];
             let reports = event["FunctionResponseTypes"].as_sequence().unwrap();
-            assert!(reports.iter().any(|kind| kind == "ReportBatchItemFailures"), "A8: {id}");
-            let queue = untagged(&event["Queue"]).as_str().unwrap().trim_end_matches(".Arn");
+            assert!(
+                reports.iter().any(|kind| kind == "ReportBatchItemFailures"),
+                "A8: {id}"
+            );
+            let queue = untagged(&event["Queue"])
+                .as_str()
+                .unwrap()
+                .trim_end_matches(".Arn");
             let settings = &queues[queue];
-            assert!(!settings["RedrivePolicy"].is_null(), "A8: {queue} has no dead-letter queue");
+            assert!(
+                !settings["RedrivePolicy"].is_null(),
+                "A8: {queue} has no dead-letter queue"
+            );
             let visibility = settings["VisibilityTimeout"].as_u64().unwrap();
             let timeout = function["Timeout"].as_u64().unwrap();
             if queue == "TurnQueue" {
-                assert_eq!((event["BatchSize"].as_u64(), visibility), (Some(1), timeout), "A8");
+                assert_eq!(
+                    (event["BatchSize"].as_u64(), visibility),
+                    (Some(1), timeout),
+                    "A8"
+                );
                 assert_eq!(settings["FifoThroughputLimit"], "perMessageGroupId", "A8");
             } else {
-                assert!(visibility >= 6 * timeout, "A8: {queue} hides messages too briefly");
+                assert!(
+                    visibility >= 6 * timeout,
+                    "A8: {queue} hides messages too briefly"
+                );
             }
         }
     }
@@ -226,14 +340,24 @@ fn a8_no_policy_allows_everything_and_every_route_is_an_alias() {
     for (id, function) in resources("AWS::Serverless::Function") {
         let policies = serde_yaml_ng::to_string(&function["Policies"]).unwrap();
         for line in policies.lines() {
-            let value = line.rsplit(['-', ' ']).next().unwrap().trim_matches(['\'', '"']);
-            assert!(value != "*" && !value.ends_with(":*"), "A8: {id} allows {line}");
+            let value = line
+                .rsplit(['-', ' '])
+                .next()
+                .unwrap()
+                .trim_matches(['\'', '"']);
+            assert!(
+                value != "*" && !value.ends_with(":*"),
+                "A8: {id} allows {line}"
+            );
         }
     }
     for (_, api) in resources("AWS::Serverless::WebSocketApi") {
         for (route, target) in api["Routes"].as_mapping().unwrap() {
             let target = untagged(&target["FunctionArn"]).as_str().unwrap();
-            assert!(target.ends_with(".Alias"), "A8: the route {route:?} misses the alias");
+            assert!(
+                target.ends_with(".Alias"),
+                "A8: the route {route:?} misses the alias"
+            );
         }
     }
 }
@@ -242,7 +366,10 @@ fn a8_no_policy_allows_everything_and_every_route_is_an_alias() {
 fn a9_what_holds_text_or_tokens_does_not_show_it() {
     let event = fs::read_to_string(root().join("shared/aws/src/event.rs")).unwrap();
     for name in ["AuthorizerEvent", "SocketEvent", "QueueRecord"] {
-        assert!(event.contains(&format!("impl Debug for {name}")), "A9: {name} derives Debug");
+        assert!(
+            event.contains(&format!("impl Debug for {name}")),
+            "A9: {name} derives Debug"
+        );
     }
 }
 
@@ -252,7 +379,10 @@ fn every_module_says_what_it_hides_and_stays_short() {
         for (path, text) in sources(folder, ".rs") {
             let shown = path.display();
             let is_fuzz = path.components().any(|part| part.as_os_str() == "fuzz");
-            assert!(text.starts_with("//!") || is_fuzz, "{shown} begins without //!");
+            assert!(
+                text.starts_with("//!") || is_fuzz,
+                "{shown} begins without //!"
+            );
             assert!(text.lines().count() <= 600, "{shown} has over 600 lines");
             if path.ends_with("src/main.rs") && shown.to_string().contains("functions/") {
                 assert!(text.lines().count() <= 60, "{shown} has over 60 lines");
@@ -263,7 +393,9 @@ fn every_module_says_what_it_hides_and_stays_short() {
 
 #[test]
 fn nothing_in_the_tree_names_a_machine() {
-    for ending in [".rs", ".md", ".yaml", ".toml", ".proto", ".js", ".py", ".html"] {
+    for ending in [
+        ".rs", ".md", ".yaml", ".toml", ".proto", ".js", ".py", ".html",
+    ] {
         for (path, text) in sources("", ending) {
             let hidden = path.components().any(|part| {
                 let part = part.as_os_str();
@@ -283,10 +415,15 @@ fn nothing_in_the_tree_names_a_machine() {
 fn every_invariant_that_architecture_md_lists_has_its_test() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let tests = fs::read_to_string(root().join("tests/tidy.rs")).unwrap();
-    let listed: Vec<&str> =
-        architecture.lines().filter_map(|line| line.strip_prefix("- **A")?.split("**").next()).collect();
+    let listed: Vec<&str> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("- **A")?.split("**").next())
+        .collect();
     assert!(!listed.is_empty());
     for number in listed {
-        assert!(tests.contains(&format!("fn a{number}_")), "A{number} has no test");
+        assert!(
+            tests.contains(&format!("fn a{number}_")),
+            "A{number} has no test"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! attempt left half-way is answered anew, and its client told to discard what it showed.
 
 mod answer;
+pub mod model;
 mod stream;
 mod turn;
 
