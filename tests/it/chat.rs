@@ -307,6 +307,36 @@ async fn conversations_are_listed_paged_renamed_and_deleted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_long_history_comes_in_pages_that_fit_the_gateway() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    let long = "很长".repeat(4_000);
+    for _ in 0..4 {
+        client
+            .chat("s1", &format!("{} {long}", script(&["answer"], 0)))
+            .await?;
+    }
+    let (mut before, mut entries) = (Value::Null, 0);
+    loop {
+        let payload = json!({ "session_id": "s1", "limit": 100, "before": before });
+        client.request("history", payload).await?;
+        let text = client.receive().await?;
+        ensure!(text.len() <= 32 * 1024, "{} bytes", text.len());
+        let page: Value = serde_json::from_str(&text)?;
+        entries += page["payload"]["entries"]
+            .as_array()
+            .context("entries")?
+            .len();
+        before = page["payload"]["next_before"].clone();
+        if before.is_null() {
+            break;
+        }
+    }
+    assert_eq!(entries, 8);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_models_are_named_with_their_prices() -> Result<()> {
     let stack = sparkle_tests::Options::default()
         .variable("SPARKLE_LLM_MODEL", "gpt-4o-mini, house-model")

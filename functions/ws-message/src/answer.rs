@@ -11,7 +11,12 @@ use sparkle_core::{
     notice,
 };
 
+use sparkle_wire::frame;
+
 use super::Asked;
+
+/// The gateway's largest frame (its WebSocket quotas, read 2026-11).
+const FRAME_BYTES_MAX: usize = 32 * 1024;
 
 impl Asked<'_> {
     async fn reply(&self, body: Body) -> Result<Option<ErrorBody>, Failure> {
@@ -43,20 +48,44 @@ impl Asked<'_> {
         limit: u32,
     ) -> Result<Option<ErrorBody>, Failure> {
         let user_id = &self.identity.user_id;
-        let Page {
-            entries,
-            next_before,
-        } = self
+        let Page { entries, oldest } = self
             .app
             .conversations
             .page(user_id, session_id, before, limit)
             .await?;
-        self.reply(Body::History {
-            session_id: session_id.clone(),
-            entries,
-            next_before,
+        self.reply_fitting(entries.len(), |kept| {
+            let dropped = entries.len() - kept;
+            let oldest = oldest.saturating_add(u64::try_from(dropped).unwrap_or(u64::MAX));
+            Body::History {
+                session_id: session_id.clone(),
+                entries: entries.get(dropped..).unwrap_or_default().to_vec(),
+                next_before: Some(oldest).filter(|&position| position > 1),
+            }
         })
         .await
+    }
+
+    /// Replies with as much of a page as fits in one frame of the gateway, but at least one entry.
+    async fn reply_fitting(
+        &self,
+        entries: usize,
+        page: impl Fn(usize) -> Body,
+    ) -> Result<Option<ErrorBody>, Failure> {
+        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
+        let mut kept = entries;
+        let text = loop {
+            let frame = ServerFrame::answer(user_id, request_id, page(kept));
+            let text = frame::encode(&frame, self.destination.codec);
+            if text.len() <= FRAME_BYTES_MAX || kept <= 1 {
+                break text;
+            }
+            kept -= kept.div_ceil(4);
+        };
+        self.app
+            .push
+            .post(&self.destination.connection_id, text)
+            .await?;
+        Ok(None)
     }
 
     /// Lists, renames or deletes conversations. Cost: see [`sparkle_aws::table::conversations`].

@@ -215,6 +215,7 @@ fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
         (r#"{"version":"2.0","type":"ping","request_id":"r1","payload":[]}"#.into(), ErrorCode::InvalidArgument, Some("payload")),
         (chat(r#"{"message":5}"#), ErrorCode::InvalidArgument, Some("payload.message")),
         (chat(r#"{"message":" "}"#), ErrorCode::InvalidArgument, Some("payload.message")),
+        (chat(r#"{"message":"a\u0000b"}"#), ErrorCode::InvalidArgument, Some("payload.message")),
         (chat(&long), ErrorCode::TooLarge, Some("payload.message")),
         (chat(r#"{"message":"hi","session_id":"a b"}"#), ErrorCode::InvalidArgument, Some("payload.session_id")),
         (chat(r#"{"message":"hi","cache":"maybe"}"#), ErrorCode::InvalidArgument, Some("payload.cache")),

@@ -1,3 +1,5 @@
+//! What lines become, and what the scrape shows.
+
 use serde_json::json;
 
 use super::*;

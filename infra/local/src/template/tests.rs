@@ -1,3 +1,5 @@
+//! What templates say, and what is wrong with those that cannot be served.
+
 use serde_json::json;
 
 use super::*;

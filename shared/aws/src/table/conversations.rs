@@ -74,8 +74,8 @@ pub struct Recent {
 pub struct Page {
     /// Oldest first.
     pub entries: Vec<HistoryEntry>,
-    /// Where the page before this one begins, if there is one.
-    pub next_before: Option<u64>,
+    /// The position of the first of them; 0 if there are none.
+    pub oldest: u64,
 }
 
 /// What became of a deletion.
@@ -137,10 +137,9 @@ impl Conversations {
         let oldest = items
             .last()
             .map_or(Ok(0), |oldest| number_of(oldest, "position"))?;
-        let next_before = Some(oldest).filter(|&position| position > 1);
         Ok(Page {
             entries: oldest_first(&items)?,
-            next_before,
+            oldest,
         })
     }
 

@@ -281,7 +281,8 @@ fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> 
     if payload.message.len() > MESSAGE_BYTES_MAX {
         return Err(Wrong::too_large("payload.message"));
     }
-    if payload.message.trim().is_empty() {
+    let is_odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    if payload.message.trim().is_empty() || payload.message.contains(is_odd) {
         return Err(Wrong::argument("payload.message"));
     }
     let session_id = match payload.session_id {
