@@ -114,6 +114,10 @@ impl Options {
         let mut process = self.command().spawn()?;
         let mut stdout = BufReader::new(process.stdout.take().context("no stdout")?).lines();
         let mut stderr = process.stderr.take().context("no stderr")?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "awaited when the stack is killed"
+        )]
         let log = tokio::spawn(async move {
             let mut log = String::new();
             stderr

@@ -52,7 +52,7 @@ pub async fn handle(app: &App, event: QueueEvent, now: Timestamp) -> Result<Queu
         let span = info_span!("turn", trace_id = turn.trace_id.as_str());
         let running = async {
             tokio::select! {
-                over = turn::run(app, &turn, now) => over,
+                over = Box::pin(turn::run(app, &turn, now)) => over,
                 never = hold(app, &record.receipt) => match never {},
             }
         };
@@ -64,6 +64,10 @@ pub async fn handle(app: &App, event: QueueEvent, now: Timestamp) -> Result<Queu
 /// Keeps the message hidden while its turn runs, a little at a time: after a crash it is delivered
 /// again within [`HELD_FOR`] and not after the queue's whole visibility timeout, for which the
 /// conversation would stand still.
+#[expect(
+    clippy::infinite_loop,
+    reason = "it ends when the turn does and it is dropped"
+)]
 async fn hold(app: &App, receipt: &Receipt) -> Infallible {
     let mut beats = interval(HOLD_EVERY);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

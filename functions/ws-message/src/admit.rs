@@ -9,6 +9,7 @@ use sparkle_core::{
     frame::{Ack, Body, CachePolicy, Chat, ErrorBody, ErrorCode, ServerFrame, TurnJob},
     id::{RequestId, SessionId, StreamId},
     notice,
+    price::Model,
 };
 use sparkle_wire::frame;
 use tracing::info;
@@ -19,78 +20,56 @@ impl Asked<'_> {
     /// Accepts a message, or says why not. Once it is acknowledged it will be answered, whatever
     /// crashes. Cost: one write, one message, one post.
     pub(crate) async fn admit(&self, chat: &Chat) -> Result<Option<ErrorBody>, Failure> {
-        let language = self.language();
-        let user_id = &self.identity.user_id;
-        if chat
-            .user_id
-            .as_ref()
-            .is_some_and(|claimed| claimed != user_id.as_str())
-        {
-            return Ok(Some(notice::error_in(
-                ErrorCode::Forbidden,
-                "payload.user_id",
-                language,
-            )));
+        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
+        let refused = |code, field| Ok(Some(notice::error_in(code, field, self.language())));
+        let named = chat.user_id.as_deref().unwrap_or(user_id.as_str());
+        if named != user_id.as_str() {
+            return refused(ErrorCode::Forbidden, "payload.user_id");
         }
         let Some(model) = self.app.catalogue.find(&chat.model) else {
-            let code = ErrorCode::InvalidArgument;
-            return Ok(Some(notice::error_in(code, "payload.model", language)));
+            return refused(ErrorCode::InvalidArgument, "payload.model");
         };
         if chat.cache == CachePolicy::Only {
-            // Nothing is cached in this release, so there is nothing that this could be answered with.
-            return Ok(Some(notice::error_in(
-                ErrorCode::NotFound,
-                "payload.cache",
-                language,
-            )));
+            // Nothing is cached in this release, so nothing could answer.
+            return refused(ErrorCode::NotFound, "payload.cache");
         }
-        let request_id = &self.frame.request_id;
-        let session_id = chat
-            .session_id
-            .clone()
-            .unwrap_or_else(|| SessionId::started_by(user_id, request_id));
-
-        let begun = self
-            .app
-            .turns
+        let turns = &self.app.turns;
+        let begun = turns
             .begin(user_id, request_id, &chat.digest(), self.now)
             .await?;
-        let ack = match begun {
-            Begun::Different => {
-                let code = ErrorCode::InvalidArgument;
-                return Ok(Some(notice::error_in(code, "request_id", language)));
-            }
-            Begun::New => Ack {
-                session_id: Some(session_id.clone()),
-                ..Ack::default()
-            },
-            Begun::Unanswered => Ack {
-                duplicate: true,
-                session_id: Some(session_id.clone()),
-                last_seq: self
-                    .app
-                    .turns
-                    .last_seq(user_id, request_id, self.now)
-                    .await?,
-                finished: false,
-            },
-            Begun::Answered { last_seq } => Ack {
-                duplicate: true,
-                session_id: Some(session_id.clone()),
-                last_seq,
-                finished: true,
-            },
+        let last_seq = match begun {
+            Begun::Different => return refused(ErrorCode::InvalidArgument, "request_id"),
+            Begun::New => 0,
+            Begun::Unanswered => turns.last_seq(user_id, request_id, self.now).await?,
+            Begun::Answered { last_seq } => last_seq,
+        };
+        let started = || SessionId::started_by(user_id, request_id);
+        let session_id = chat.session_id.clone().unwrap_or_else(started);
+        let ack = Ack {
+            duplicate: begun != Begun::New,
+            session_id: Some(session_id.clone()),
+            last_seq,
+            finished: matches!(begun, Begun::Answered { .. }),
         };
         if ack.finished {
             self.acknowledge(ack).await?;
-            self.replay(request_id).await?;
-            return Ok(None);
+            return self.replay(request_id).await.map(|()| None);
         }
         // Also for a duplicate: the first copy may have died right here. Twice is once to the queue.
-        let turn = TurnJob {
-            user_id: user_id.clone(),
+        self.app
+            .queue
+            .send(&self.turn(chat, session_id, model))
+            .await?;
+        info!(duplicate = ack.duplicate, "turn accepted");
+        self.acknowledge(ack).await?;
+        Ok(None)
+    }
+
+    fn turn(&self, chat: &Chat, session_id: SessionId, model: &Model) -> TurnJob {
+        TurnJob {
+            user_id: self.identity.user_id.clone(),
             session_id,
-            request_id: request_id.clone(),
+            request_id: self.frame.request_id.clone(),
             message: chat.message.clone(),
             language: chat.language.clone(),
             role: chat.role.clone(),
@@ -98,11 +77,7 @@ impl Asked<'_> {
             destination: self.destination.clone(),
             trace_id: self.trace_id.clone(),
             accepted_at: self.now,
-        };
-        self.app.queue.send(&turn).await?;
-        info!(duplicate = ack.duplicate, "turn accepted");
-        self.acknowledge(ack).await?;
-        Ok(None)
+        }
     }
 
     async fn acknowledge(&self, ack: Ack) -> Result<Posted, Failure> {

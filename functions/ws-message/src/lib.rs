@@ -57,57 +57,32 @@ struct Asked<'a> {
     now: Timestamp,
 }
 
+/// What came with a frame: the frame, or what is wrong with it.
+type Decoded = Result<(Codec, ClientFrame), FrameError>;
+
 /// Answers one frame.
 ///
 /// # Errors
 /// [`Failure`] only if nothing could be said to the client; API Gateway then tells it so itself.
 /// Cost: two calls at once to know who speaks, one post, and what the request takes.
 pub async fn handle(app: &App, event: SocketEvent, now: Timestamp) -> Result<RouteAnswer, Failure> {
-    let connection_id = event.connection_id().map_err(Failure::fatal)?;
-    let connected_as = event.identity().map_err(Failure::fatal)?;
     let decoded = frame::decode(event.body.as_deref().unwrap_or_default());
-
-    let (known, rate) = tokio::join!(
-        app.connections.find(&connection_id, now),
-        app.rates.take(&connected_as.user_id, now),
-    );
-    // A connection that is not known (any more) is judged by what the authorizer said of it.
-    let known = known?.unwrap_or(Connection {
-        identity: connected_as,
-        codec: None,
-    });
-    let written_in = match &decoded {
-        Ok((codec, _)) => Some(*codec),
-        Err(error) => error.codec,
-    };
-    let codec = written_in.or(known.codec).unwrap_or_default();
-    let destination = Destination {
-        connection_id,
-        codec,
-    };
-    if let Some(codec) = written_in.filter(|&codec| codec != known.codec.unwrap_or_default()) {
-        app.connections
-            .note_codec(&destination.connection_id, codec)
-            .await?;
-    }
-
     let method = decoded
         .as_ref()
         .map_or("unreadable", |(_, frame)| frame.request.name());
-    let refusal = match (&decoded, rate?) {
-        _ if known.identity.expires_at <= now => Some(refuse(&decoded, ErrorCode::Unauthenticated)),
+    let (identity, destination, rate) = app.who_speaks(&event, &decoded, now).await?;
+
+    let answered = match (&decoded, rate) {
+        _ if identity.expires_at <= now => Some(refusal(&decoded, ErrorCode::Unauthenticated)),
         (_, Rate::Exceeded { retry_after }) => Some(rate_limited(&decoded, retry_after)),
         (Err(error), Rate::Within) => Some(unreadable(error)),
-        (Ok(_), Rate::Within) => None,
-    };
-    let answered = match (refusal, &decoded) {
-        (None, Ok((_, frame))) => {
+        (Ok((_, frame)), Rate::Within) => {
             let trace_id = frame.trace_id.clone().unwrap_or_else(|| {
-                let (user, request) = (known.identity.user_id.as_str(), frame.request_id.as_str());
+                let (user, request) = (identity.user_id.as_str(), frame.request_id.as_str());
                 TraceId::derived_from(&[user, request, &now.unix_ms().to_string()])
             });
             let span = info_span!("frame", method, trace_id = trace_id.as_str());
-            let (identity, destination) = (&known.identity, &destination);
+            let (identity, destination) = (&identity, &destination);
             let asked = Asked {
                 app,
                 identity,
@@ -116,16 +91,14 @@ pub async fn handle(app: &App, event: SocketEvent, now: Timestamp) -> Result<Rou
                 trace_id,
                 now,
             };
-            asked.answer().instrument(span).await?
+            asked.answer().instrument(span).await
         }
-        (refusal, _) => refusal,
     };
     let status = match answered {
         None => "ok",
         Some(error) => {
             let code = error.code;
-            app.refuse(&destination, &known.identity, &decoded, error)
-                .await?;
+            app.refuse(&destination, &identity, &decoded, error).await?;
             code.as_str()
         }
     };
@@ -139,8 +112,8 @@ pub async fn handle(app: &App, event: SocketEvent, now: Timestamp) -> Result<Rou
 }
 
 impl Asked<'_> {
-    /// Answers the request; what it cannot be granted for comes back as an error to tell.
-    async fn answer(&self) -> Result<Option<ErrorBody>, Failure> {
+    /// Answers the request; what it is refused for comes back as an error to tell.
+    async fn answer(&self) -> Option<ErrorBody> {
         let answered = match &self.frame.request {
             Request::Chat(chat) => self.admit(chat).await,
             Request::Cancel { request_id } => self.cancel(request_id).await,
@@ -154,13 +127,10 @@ impl Asked<'_> {
             Request::Models => self.models().await,
             Request::Auth { token } => self.renew(token).await,
         };
-        match answered {
-            Ok(refusal) => Ok(refusal),
-            Err(failure) => {
-                warn!(error = causes(&failure), "request failed");
-                Ok(Some(notice::error(failure.code(), self.language())))
-            }
-        }
+        answered.unwrap_or_else(|failure| {
+            warn!(error = causes(&failure), "request failed");
+            Some(notice::error(failure.code(), self.language()))
+        })
     }
 
     fn language(&self) -> Language {
@@ -177,12 +147,48 @@ impl Asked<'_> {
 }
 
 impl App {
+    /// Who sent a frame, where its answer goes and in which codec, and whether it came too fast.
+    async fn who_speaks(
+        &self,
+        event: &SocketEvent,
+        decoded: &Decoded,
+        now: Timestamp,
+    ) -> Result<(Identity, Destination, Rate), Failure> {
+        let connection_id = event.connection_id().map_err(Failure::fatal)?;
+        let connected_as = event.identity().map_err(Failure::fatal)?;
+        let (known, rate) = tokio::join!(
+            self.connections.find(&connection_id, now),
+            self.rates.take(&connected_as.user_id, now),
+        );
+        // A connection that is not known (any more) is judged by what the authorizer said of it.
+        let known = known?.unwrap_or(Connection {
+            identity: connected_as,
+            codec: None,
+        });
+        let written_in = match decoded {
+            Ok((codec, _)) => Some(*codec),
+            Err(error) => error.codec,
+        };
+        if let Some(codec) = written_in.filter(|&codec| codec != known.codec.unwrap_or_default()) {
+            self.connections.note_codec(&connection_id, codec).await?;
+        }
+        let codec = written_in.or(known.codec).unwrap_or_default();
+        Ok((
+            known.identity,
+            Destination {
+                connection_id,
+                codec,
+            },
+            rate?,
+        ))
+    }
+
     /// Tells a client that its frame is refused, and closes its socket if its token has run out.
     async fn refuse(
         &self,
         destination: &Destination,
         identity: &Identity,
-        decoded: &Result<(Codec, ClientFrame), FrameError>,
+        decoded: &Decoded,
         error: ErrorBody,
     ) -> Result<(), Failure> {
         let request_id = match decoded {
@@ -193,11 +199,11 @@ impl App {
         let stream = request_id
             .as_ref()
             .map(|request| StreamId::of(&identity.user_id, request));
-        let refusal = ServerFrame {
+        let frame = ServerFrame {
             stream,
             ..ServerFrame::refusal(request_id, error)
         };
-        let text = frame::encode(&refusal, destination.codec);
+        let text = frame::encode(&frame, destination.codec);
         if self.push.post(&destination.connection_id, text).await? == Posted::Gone {
             self.connections.forget(&destination.connection_id).await?;
         } else if is_locked_out {
@@ -214,7 +220,7 @@ fn language(frame: &ClientFrame) -> Language {
     }
 }
 
-fn refuse(decoded: &Result<(Codec, ClientFrame), FrameError>, code: ErrorCode) -> ErrorBody {
+fn refusal(decoded: &Decoded, code: ErrorCode) -> ErrorBody {
     let language = match decoded {
         Ok((_, frame)) => language(frame),
         Err(error) => Language::of_tag(&error.language),
@@ -222,16 +228,13 @@ fn refuse(decoded: &Result<(Codec, ClientFrame), FrameError>, code: ErrorCode) -
     notice::error(code, language)
 }
 
-fn rate_limited(
-    decoded: &Result<(Codec, ClientFrame), FrameError>,
-    retry_after: Duration,
-) -> ErrorBody {
+fn rate_limited(decoded: &Decoded, retry_after: Duration) -> ErrorBody {
     let retry_after_ms = u64::try_from(retry_after.as_millis())
         .unwrap_or(u64::MAX)
         .max(1);
     ErrorBody {
         retry_after_ms: Some(retry_after_ms),
-        ..refuse(decoded, ErrorCode::RateLimited)
+        ..refusal(decoded, ErrorCode::RateLimited)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 use crate::template::Table;
 
 /// How often expired items are removed; AWS takes days, so nothing may depend on it.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The tables cannot be served.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::{metrics::Metrics, token::Mint};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/page");
 
-/// Scripts and styles of ours only. KaTeX places its glyphs by inline styles.
+/// Scripts and styles of ours only. `KaTeX` places its glyphs by inline styles.
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     font-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; manifest-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -23,7 +23,6 @@ pub struct CommandLine {
 
 /// Flags of the stack.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Settings {
     /// Port of the WebSocket, the chat page and the Invoke API; 0 picks free ports for everything
     #[arg(long, env = "SPARKLE_PORT", default_value_t = 3000, global = true)]

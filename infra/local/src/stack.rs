@@ -100,17 +100,9 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         dynamodb: &dynamodb_url,
         sqs: &sqs_url,
     };
-    let executables = template.functions.iter().map(|function| {
-        let path = binaries.get(&function.name).cloned().unwrap_or_default();
-        let environment = environment(function, &endpoints, &mint);
-        Executable {
-            function: function.clone(),
-            path,
-            environment,
-        }
-    });
+    let executables = executables(&template.functions, &binaries, &endpoints, &mint);
     let metrics = Metrics::default();
-    let lambda = Lambda::start(executables.collect(), metrics.clone()).await?;
+    let lambda = Lambda::start(executables, metrics.clone()).await?;
     let gateway = Gateway::new(
         template.api.clone(),
         lambda.clone(),
@@ -215,6 +207,20 @@ struct Endpoints<'a> {
     http: SocketAddr,
     dynamodb: &'a str,
     sqs: &'a str,
+}
+
+fn executables(
+    functions: &[Function],
+    binaries: &BTreeMap<String, PathBuf>,
+    endpoints: &Endpoints<'_>,
+    mint: &Mint,
+) -> Vec<Executable> {
+    let executable = |function: &Function| Executable {
+        function: function.clone(),
+        path: binaries.get(&function.name).cloned().unwrap_or_default(),
+        environment: environment(function, endpoints, mint),
+    };
+    functions.iter().map(executable).collect()
 }
 
 /// What a function sees: the template's variables, where the services are, and over them the shell's.
