@@ -19,18 +19,7 @@ struct Provider {
 impl Provider {
     async fn start() -> Result<Self> {
         // `cargo test --workspace` has built it; for this crate alone it is built here.
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "-p",
-                "sparkle-llm",
-                "--example",
-                "scripted_provider",
-            ])
-            .current_dir(sparkle_tests::root())
-            .status()
-            .await?;
-        anyhow::ensure!(built.success(), "the scripted provider does not build");
+        sparkle_tests::build(&["-p", "sparkle-llm", "--example", "scripted_provider"]);
         let mut process = Command::new(binaries().join("examples/scripted_provider"))
             .args(["--port", "0"])
             .stdout(Stdio::piped())

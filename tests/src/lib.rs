@@ -41,14 +41,7 @@ pub fn root() -> PathBuf {
 pub fn binaries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let build = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--bins"])
-            .current_dir(root())
-            .status();
-        assert!(
-            build.is_ok_and(|status| status.success()),
-            "the workspace does not build"
-        );
+        build(&["--bins"]);
         // target/debug/deps/this-test → target/debug
         let here = std::env::current_exe().expect("this program has a path");
         let profile = here
@@ -57,6 +50,25 @@ pub fn binaries() -> &'static Path {
             .expect("cargo's target folder");
         profile.with_file_name("debug")
     })
+}
+
+/// Has cargo build something of the workspace.
+///
+/// # Panics
+/// It does not build.
+pub fn build(what: &[&str]) {
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.arg("build").args(what).current_dir(root());
+    // What cargo says of this test's package would make it build other packages anew.
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    {
+        cargo.env_remove(name);
+    }
+    assert!(
+        cargo.status().is_ok_and(|status| status.success()),
+        "{what:?} does not build"
+    );
 }
 
 /// How a stack is to be started.
@@ -210,13 +222,7 @@ impl Stack {
     /// # Errors
     /// The handshake failed.
     pub async fn connect_with(&self, header: &'static str, value: &str) -> Result<Client> {
-        let mut request = self.address("ws").into_client_request()?;
-        request.headers_mut().insert(header, value.parse()?);
-        let (socket, _) = timeout(PATIENCE, connect_async(request)).await??;
-        Ok(Client {
-            socket,
-            requests: 0,
-        })
+        Client::connect(self.address("ws"), header, value).await
     }
 
     /// The text of an HTTP resource.
@@ -297,6 +303,20 @@ impl Answer {
 }
 
 impl Client {
+    /// Connects to a WebSocket with one header of the handshake.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub async fn connect(url: &str, header: &'static str, value: &str) -> Result<Self> {
+        let mut request = url.into_client_request()?;
+        request.headers_mut().insert(header, value.parse()?);
+        let (socket, _) = timeout(PATIENCE, connect_async(request)).await??;
+        Ok(Self {
+            socket,
+            requests: 0,
+        })
+    }
+
     /// Sends text as it is.
     ///
     /// # Errors

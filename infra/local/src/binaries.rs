@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::settings::cargo_variables;
+
 /// The functions could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -30,11 +32,11 @@ pub fn build(
     workspace: &Path,
     functions: &[&str],
 ) -> Result<BTreeMap<String, PathBuf>, BuildError> {
-    let mut build = Command::new(
-        option_env!("CARGO")
-            .filter(|cargo| Path::new(cargo).exists())
-            .unwrap_or("cargo"),
-    );
+    let mut build = Command::new("cargo");
+    // What `cargo run` says of this package would make cargo build other packages anew.
+    for name in cargo_variables() {
+        build.env_remove(name);
+    }
     build.args([
         "build",
         "--bins",

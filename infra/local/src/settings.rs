@@ -147,6 +147,18 @@ pub fn shell_environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Variables with which cargo tells a program what package it is of.
+pub fn cargo_variables() -> impl Iterator<Item = String> {
+    let of_package = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_CRATE_",
+        "CARGO_BIN_",
+    ];
+    let names = std::env::vars().map(|(name, _)| name);
+    names.filter(move |name| of_package.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use axum::serve::ListenerExt;
 use serde::Serialize;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -93,7 +94,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         sqs_url.clone(),
     )?;
     let router = sqs.router();
-    services.spawn(async move { drop(axum::serve(listeners.sqs, router).await) });
+    services.spawn(async move { drop(axum::serve(listeners.sqs.tap_io(at_once), router).await) });
 
     let endpoints = Endpoints {
         http: http_address,
@@ -111,7 +112,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     );
     let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    services.spawn(async move { drop(axum::serve(listeners.http, service).await) });
+    services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
     lambda.poll_queues(sqs);
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
@@ -153,6 +154,14 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
         format!("port {port} cannot be used; choose another with {flag}, or `--port 0` for free ones")
     })
+}
+
+/// Sends small writes as they come. Otherwise a frame that follows another waits for the client to
+/// acknowledge the first, which it puts off for 40 ms.
+fn at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::warn!(%error, "frames of a connection may be late");
+    }
 }
 
 /// The template: as named, or where it stands in a directory above.

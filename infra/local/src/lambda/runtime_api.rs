@@ -5,6 +5,7 @@
 
 use std::{io, net::SocketAddr};
 
+use axum::serve::ListenerExt;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
@@ -89,6 +90,7 @@ impl RuntimeApi {
             .with_state(sender);
         let mut server = JoinSet::new();
         server.spawn(async move {
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "a function's runtime api ended");
             }
