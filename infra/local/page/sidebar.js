@@ -75,7 +75,10 @@ export class Sidebar {
     };
     input.addEventListener("keydown", (event) => {
       if (event.isComposing || event.keyCode === 229) return;
-      if (event.key === "Enter") end(true);
+      if (event.key === "Enter") {
+        event.preventDefault(); // else it would press the button that takes the input's place
+        end(true);
+      }
       if (event.key === "Escape") {
         event.stopPropagation();
         end(false);

@@ -3,7 +3,10 @@
 //! Two ways to sign, never both: HS256 with a shared secret, or RS256 and ES256 with the keys of an
 //! issuer's JWKS. The algorithm is taken from the key, never from the token, so that a token cannot
 //! choose to be verified as something else. Every claim is required and type-checked, but `nbf`, `iat`
-//! (type-checked if present) and `tier` (absent: free).
+//! (type-checked if present) and `tier` (absent: free). Times are whole seconds.
+//!
+//! An issuer that is away, or answers with anything but a key set, changes nothing: keys that were known
+//! stay known, and a token with another key is neither good nor bad.
 
 use std::{
     fmt::Debug,
@@ -13,8 +16,9 @@ use std::{
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use sparkle_core::{id::UserId, unit::Timestamp};
 use tracing::warn;
@@ -84,7 +88,24 @@ pub enum TokenError {
     Invalid(#[source] Option<jsonwebtoken::errors::Error>),
     /// The issuer's keys cannot be had right now.
     #[error("the issuer's keys cannot be fetched")]
-    KeysUnavailable(#[source] Arc<reqwest::Error>),
+    KeysUnavailable(#[source] Arc<KeysError>),
+}
+
+/// Why an issuer's keys were not fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// It cannot be reached, or did not finish in time.
+    #[error("the issuer did not answer")]
+    Http(#[from] reqwest::Error),
+    /// It answered something other than 200; redirects are not followed.
+    #[error("the issuer answered {0}")]
+    Status(StatusCode),
+    /// Its answer is longer than any key set.
+    #[error("the issuer's answer is over {JWKS_BYTES_MAX} bytes")]
+    TooLong,
+    /// Its answer is not a key set.
+    #[error("the issuer's answer is not a key set")]
+    NotKeys(#[from] serde_json::Error),
 }
 
 /// Checks tokens.
@@ -112,6 +133,8 @@ impl Debug for Tokens {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    #[serde(rename = "iss")]
+    _iss: String,
     exp: i64,
     nbf: Option<i64>,
     #[serde(rename = "iat")]
@@ -125,19 +148,44 @@ impl Tokens {
     /// # Errors
     /// [`ConfigError`] if neither a secret nor a JWKS is configured, or the secret cannot be had.
     pub async fn open(aws: &Aws) -> Result<Self, ConfigError> {
-        let keys = if let Some(url) = config::optional("SPARKLE_JWKS_URL") {
-            Keys::Issuer(Arc::new(IssuerKeys::at(url)?))
-        } else {
-            let secret = aws
-                .secret("SPARKLE_JWT_SECRET", "SPARKLE_JWT_SECRET_NAME")
-                .await?;
-            let secret = secret.ok_or(ConfigError::Missing("SPARKLE_JWT_SECRET_NAME"))?;
-            Keys::Secret(DecodingKey::from_secret(secret.as_bytes()))
-        };
         let issuer = config::required("SPARKLE_JWT_ISSUER")?;
         let audience = config::required("SPARKLE_JWT_AUDIENCE")?;
+        if let Some(url) = config::optional("SPARKLE_JWKS_URL") {
+            return Self::with_jwks(&url, issuer, audience);
+        }
+        let secret = aws
+            .secret("SPARKLE_JWT_SECRET", "SPARKLE_JWT_SECRET_NAME")
+            .await?;
+        let secret = secret.ok_or(ConfigError::Missing("SPARKLE_JWT_SECRET_NAME"))?;
+        Self::with_secret(secret.as_bytes(), issuer, audience)
+    }
+
+    /// Checks HS256 tokens, signed with a secret that the issuer shares with us.
+    ///
+    /// # Errors
+    /// [`ConfigError::EmptySecret`]: anybody could sign with that one.
+    pub fn with_secret(
+        secret: &[u8],
+        issuer: String,
+        audience: String,
+    ) -> Result<Self, ConfigError> {
+        if secret.is_empty() {
+            return Err(ConfigError::EmptySecret("SPARKLE_JWT_SECRET_NAME"));
+        }
         Ok(Self {
-            keys,
+            keys: Keys::Secret(DecodingKey::from_secret(secret)),
+            issuer,
+            audience,
+        })
+    }
+
+    /// Checks RS256 and ES256 tokens, signed with the keys in the JWKS at `url`; fetches nothing yet.
+    ///
+    /// # Errors
+    /// [`ConfigError::Http`] if nothing can be fetched from such a URL.
+    pub fn with_jwks(url: &str, issuer: String, audience: String) -> Result<Self, ConfigError> {
+        Ok(Self {
+            keys: Keys::Issuer(Arc::new(IssuerKeys::at(url)?)),
             issuer,
             audience,
         })
@@ -162,10 +210,12 @@ impl Tokens {
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_exp = false; // checked below, against the time of the invocation
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-            .map_err(invalid)?
-            .claims;
+        let token = jsonwebtoken::decode::<Claims>(token, &key, &validation).map_err(invalid)?;
+        if token.header.crit.is_some() {
+            return Err(TokenError::Invalid(None)); // demands an extension (RFC 7515, 4.1.11)
+        }
 
+        let claims = token.claims;
         let now_s = now.unix_seconds();
         let latest_start_s = now.after(SKEW).unix_seconds();
         if claims.exp <= now_s || claims.nbf.is_some_and(|nbf| nbf > latest_start_s) {
@@ -182,7 +232,7 @@ impl Tokens {
 /// An issuer's public keys, by key id.
 struct IssuerKeys {
     http: reqwest::Client,
-    url: String,
+    url: Url,
     known: RwLock<Known>,
     fetching: tokio::sync::Mutex<()>,
 }
@@ -192,6 +242,8 @@ struct Known {
     keys: Vec<(String, DecodingKey, Algorithm)>,
     fetched_at: Option<Timestamp>,
     tried_at: Option<Timestamp>,
+    /// Why the last try failed, if it did.
+    failure: Option<Arc<KeysError>>,
 }
 
 impl Known {
@@ -211,13 +263,15 @@ impl Known {
 }
 
 impl IssuerKeys {
-    fn at(url: String) -> Result<Self, reqwest::Error> {
+    fn at(url: &str) -> Result<Self, reqwest::Error> {
         // An error means that one is installed already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .timeout(JWKS_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0) // by the next fetch the connection is long dead
             .build()?;
+        let url = http.get(url).build()?.url().clone();
         Ok(Self {
             http,
             url,
@@ -238,70 +292,95 @@ impl IssuerKeys {
                 _ => known.may_fetch(now),
             }
         };
-        let fetched = if needs_fetch {
-            self.refresh(now).await
-        } else {
-            Ok(())
-        };
+        if needs_fetch {
+            self.refresh(now).await;
+        }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        match (known.find(key_id), fetched) {
+        match (known.find(key_id), &known.failure) {
             // An issuer that is away for a while locks nobody out whose key was known.
             (Some(key), _) => Ok(key),
-            (None, Ok(())) => Err(TokenError::Invalid(None)),
-            (None, Err(error)) => Err(TokenError::KeysUnavailable(error)),
+            (None, None) => Err(TokenError::Invalid(None)),
+            (None, Some(failure)) => Err(TokenError::KeysUnavailable(Arc::clone(failure))),
         }
     }
 
-    async fn refresh(&self, now: Timestamp) -> Result<(), Arc<reqwest::Error>> {
+    /// Tries to fetch the keys, unless somebody did while this caller waited for its turn.
+    async fn refresh(&self, now: Timestamp) {
         let _one_at_a_time = self.fetching.lock().await;
         let may_fetch = {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            let may_fetch = known.may_fetch(now);
-            known.tried_at = Some(now);
-            may_fetch
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.may_fetch(now)
         };
         if !may_fetch {
-            return Ok(()); // another caller just did
+            return;
         }
-        let jwks = self.fetch().await.map_err(|error| {
-            warn!(
-                error = causes(&error),
-                "the issuer's keys cannot be fetched"
-            );
-            Arc::new(error)
-        })?;
+        let fetched = self.fetch().await;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.keys = jwks.keys.iter().filter_map(usable).collect();
-        known.fetched_at = Some(now);
-        Ok(())
+        // Only now, so that whoever comes during the fetch waits for it.
+        known.tried_at = Some(now);
+        match fetched {
+            Ok(keys) => {
+                known.keys = keys;
+                known.fetched_at = Some(now);
+                known.failure = None;
+            }
+            Err(error) => {
+                warn!(
+                    error = causes(&error),
+                    "the issuer's keys cannot be fetched"
+                );
+                known.failure = Some(Arc::new(error));
+            }
+        }
     }
 
-    async fn fetch(&self) -> Result<JwkSet, reqwest::Error> {
-        let mut answer = self.http.get(&self.url).send().await?.error_for_status()?;
+    async fn fetch(&self) -> Result<Vec<(String, DecodingKey, Algorithm)>, KeysError> {
+        /// Each key is read by itself, so that one of a kind unknown here spoils no other.
+        #[derive(Deserialize)]
+        struct KeySet {
+            keys: Vec<serde_json::Value>,
+        }
+
+        let mut answer = self.http.get(self.url.clone()).send().await?;
+        if answer.status() != StatusCode::OK {
+            return Err(KeysError::Status(answer.status()));
+        }
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await? {
             body.extend_from_slice(&part);
             if body.len() > JWKS_BYTES_MAX {
-                body.clear(); // no key set: reads as empty below
-                break;
+                return Err(KeysError::TooLong);
             }
         }
-        Ok(serde_json::from_slice(&body).unwrap_or(JwkSet { keys: Vec::new() }))
+        let set: KeySet = serde_json::from_slice(&body)?;
+        let keys = set.keys.into_iter().filter_map(|key| {
+            let jwk = serde_json::from_value(key).ok()?;
+            usable(&jwk)
+        });
+        Ok(keys.collect())
     }
 }
 
 /// A key that we verify with, and the one algorithm it may be used for.
 fn usable(jwk: &Jwk) -> Option<(String, DecodingKey, Algorithm)> {
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-            Algorithm::ES256
+            (Algorithm::ES256, KeyAlgorithm::ES256)
         }
         _ => return None,
     };
-    Some((
-        jwk.common.key_id.clone()?,
-        DecodingKey::from_jwk(jwk).ok()?,
-        algorithm,
-    ))
+    // What a key says about its purpose is optional, but binds (RFC 7517, 4.2 to 4.4).
+    let common = &jwk.common;
+    let is_for_us = common.key_algorithm.is_none_or(|named| named == name)
+        && matches!(&common.public_key_use, None | Some(PublicKeyUse::Signature))
+        && common
+            .key_operations
+            .as_ref()
+            .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    if !is_for_us {
+        return None;
+    }
+    let key_id = common.key_id.clone()?;
+    Some((key_id, DecodingKey::from_jwk(jwk).ok()?, algorithm))
 }
