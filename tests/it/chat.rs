@@ -189,6 +189,83 @@ async fn a_stopped_answer_keeps_what_was_said() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_message_that_is_stopped_while_it_waits_costs_nothing() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    let slow = vec!["slow "; 60];
+    client
+        .request(
+            "chat",
+            json!({ "session_id": "s1", "message": script(&slow, 20) }),
+        )
+        .await?;
+    while client.frame().await?["type"] != "delta" {}
+    let waiting = json!({ "session_id": "s1", "message": script(&["never said"], 0) });
+    let id = client.request("chat", waiting).await?;
+    loop {
+        let frame = client.frame().await?;
+        if frame["type"] == "ack" && frame["request_id"] == id.as_str() {
+            break;
+        }
+    }
+    client
+        .request("cancel", json!({ "request_id": id }))
+        .await?;
+    let mut frames = Vec::new();
+    loop {
+        let frame = client.frame().await?;
+        let is_last = frame["type"] == "done" && frame["request_id"] == id.as_str();
+        frames.push(frame);
+        if is_last {
+            break;
+        }
+    }
+    let done = &frames[frames.len() - 1];
+    assert_eq!(done["payload"]["finish_reason"], "cancelled");
+    let usage = &frames[frames.len() - 2];
+    assert_eq!(usage["type"], "usage");
+    assert_eq!(
+        usage["payload"],
+        json!({}),
+        "nothing was asked, so nothing was used"
+    );
+    assert!(
+        !frames
+            .iter()
+            .any(|frame| frame["payload"]["text"] == "never said")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversation_whose_deletion_was_cut_short_goes_on() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    client.chat("s1", "thanks").await?;
+    // The messages are gone, the conversation is still listed: where a deletion may die.
+    for position in ["1", "2"] {
+        let key = json!({ "conversation": { "S": "ann/s1" }, "position": { "N": position } });
+        let deletion = json!({ "TableName": "MessagesTable", "Key": key });
+        let answer = sparkle_tests::http()
+            .post(stack.address("dynamodb"))
+            .header("x-amz-target", "DynamoDB_20120810.DeleteItem")
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
+            .header("x-amz-date", "20260101T000000Z")
+            .body(deletion.to_string())
+            .send()
+            .await?;
+        ensure!(answer.status().is_success(), "{}", answer.text().await?);
+    }
+    client.chat("s1", &script(&["still here"], 0)).await?;
+    let history = client.ask("history", json!({ "session_id": "s1" })).await?;
+    assert_eq!(history["payload"]["entries"][1]["text"], "still here");
+    let delete = json!({ "action": "delete", "session_id": "s1" });
+    assert_eq!(client.ask("sessions", delete).await?["type"], "sessions");
+    Ok(())
+}
+
+#[tokio::test]
 async fn turns_of_a_conversation_are_answered_in_the_order_of_their_acks() -> Result<()> {
     let stack = Stack::start().await?;
     let mut client = stack.connect("ann").await?;

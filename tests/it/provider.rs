@@ -196,3 +196,28 @@ async fn a_stopped_answer_is_aborted_at_the_provider_and_bounded_in_its_count() 
     assert!(stats["pieces"].as_u64() < Some(2_000), "{stats}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_where_it_can_still_be_kept() -> Result<()> {
+    let provider = Provider::start().await?;
+    let stack = provider.stack().await?;
+    let piece = "很长的回答".repeat(200);
+    let script = json!({ "pieces": vec![piece; 200] });
+    let order = sparkle_tests::http()
+        .post(provider.base_url.replace("/v1", "/script?times=1"))
+        .json(&script)
+        .send()
+        .await?;
+    anyhow::ensure!(order.status().is_success(), "{}", order.text().await?);
+    let mut client = stack.connect("ann").await?;
+    let answer = client.chat("s1", "hi").await?;
+    assert_eq!(answer.payload("done")["finish_reason"], "length");
+    assert!(answer.text.len() > 50_000 && answer.text.len() <= 56 * 1024);
+    let history = client.ask("history", json!({ "session_id": "s1" })).await?;
+    assert_eq!(
+        history["payload"]["entries"][0]["text"],
+        answer.text.as_str()
+    );
+    assert_eq!(provider.stats().await?["calls"], 1);
+    Ok(())
+}

@@ -7,7 +7,7 @@ use sparkle_core::{
     coalesce::Coalescer,
     frame::{Body, ErrorCode, FinishReason, State, TurnJob, Usage},
     price::Model,
-    unit::TokenUsage,
+    unit::{MicroUsd, TokenUsage},
 };
 use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -21,6 +21,10 @@ const CANCEL_POLL: Duration = Duration::from_millis(200);
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// Longest answer: a minute less than the function may run (`Timeout` in template.yaml).
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(14);
+
+/// Most bytes of an answer: an item takes 400 KB and a post 128 KiB, and JSON may double a text.
+/// Models stop long before, at `answer_tokens_max`.
+const ANSWER_BYTES_MAX: usize = 56 * 1024;
 
 /// What the model produced.
 pub(crate) struct Answer {
@@ -39,6 +43,32 @@ pub(crate) enum End {
         code: ErrorCode,
         retry_after_ms: Option<u64>,
     },
+}
+
+impl Answer {
+    /// Of a turn that was stopped before its model was asked.
+    pub(crate) fn none() -> Self {
+        let (tokens, cost) = (TokenUsage::default(), MicroUsd::default());
+        let usage = Usage {
+            tokens,
+            estimated: false,
+            cost,
+        };
+        Self {
+            text: String::new(),
+            usage,
+            end: End::cancelled(),
+        }
+    }
+
+    /// The same, but it cannot be kept.
+    pub(crate) fn lost(self) -> Self {
+        let end = End::Failed {
+            code: ErrorCode::Internal,
+            retry_after_ms: None,
+        };
+        Self { end, ..self }
+    }
 }
 
 impl End {
@@ -169,7 +199,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                     Ok(reply) => Asked::Answering(Box::new(reply)),
                     Err(error) => Asked::Ended(failed(&error)),
                 }),
-                _ = polls.tick() => if app.turns.is_cancelled(self.turn).await? {
+                _ = polls.tick() => if self.is_stopped().await {
                     return Ok(Asked::Ended(End::cancelled()));
                 },
                 () = sleep_until(silent_at) => self.signal(State::Thinking).await?,
@@ -203,13 +233,27 @@ impl<'a, 'b> Writer<'a, 'b> {
                     }
                 }
                 Event::Poll => {
-                    if self.app.turns.is_cancelled(self.turn).await? {
+                    if self.is_stopped().await {
                         return Ok((reply.usage_so_far(), End::cancelled()));
                     }
                 }
                 Event::Piece(Some(Ok(Piece::Text(text)))) => {
-                    self.text.push_str(&text);
-                    self.coalescer.push(&text);
+                    let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
+                    let text = text
+                        .get(..text.floor_char_boundary(room))
+                        .unwrap_or_default();
+                    self.text.push_str(text);
+                    self.coalescer.push(text);
+                    if self.text.len() + char::MAX.len_utf8() > ANSWER_BYTES_MAX {
+                        let (reason, response_id) = (FinishReason::Length, String::new());
+                        return Ok((
+                            reply.usage_so_far(),
+                            End::Finished {
+                                reason,
+                                response_id,
+                            },
+                        ));
+                    }
                 }
                 Event::Piece(Some(Ok(Piece::ToolCall(_)))) => {
                     warn!("the model called a tool that it was not given");
@@ -232,6 +276,20 @@ impl<'a, 'b> Writer<'a, 'b> {
                 Event::Piece(None) => return Ok((None, failed(&LlmError::Cut { source: None }))),
                 Event::Silent => self.signal(State::Generating).await?,
                 Event::OutOfTime => return Ok((reply.usage_so_far(), out_of_time())),
+            }
+        }
+    }
+
+    /// Whether the learner wants it to stop. Not knowing for once is no reason to give up an answer.
+    async fn is_stopped(&self) -> bool {
+        match self.app.turns.is_cancelled(self.turn).await {
+            Ok(is_cancelled) => is_cancelled,
+            Err(error) => {
+                warn!(
+                    error = causes(&error),
+                    "cannot see whether the turn is to stop"
+                );
+                false
             }
         }
     }

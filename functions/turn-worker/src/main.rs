@@ -7,7 +7,6 @@ use sparkle_aws::{
     queue::TurnQueue,
     table::{connections::Connections, conversations::Conversations, turns::Turns},
 };
-use sparkle_core::price::Catalogue;
 use turn_worker::{App, model};
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,7 +20,7 @@ async fn main() -> Result<(), boot::BootError> {
         queue: TurnQueue::open(&aws)?,
         push: Push::open(&aws)?,
         llm: model::open(&aws).await?,
-        catalogue: Catalogue::offering(&config::optional("SPARKLE_LLM_MODEL").unwrap_or_default())?,
+        catalogue: config::catalogue()?,
     };
     boot::serve(async |event, now| turn_worker::handle(&app, event, now).await).await
 }

@@ -23,6 +23,7 @@ pub(crate) struct Stream<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audience {
     Listening,
+    Behind,
     Gone,
 }
 
@@ -62,6 +63,15 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// As if the last of these frames had not been numbered: they were neither stored nor posted.
+    pub(crate) fn without(&self, frames: &[ServerFrame]) -> Self {
+        let unused = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        Self {
+            seq: self.seq.saturating_sub(unused),
+            ..*self
+        }
+    }
+
     /// Numbers the final frame, which names its request.
     pub(crate) fn last(&mut self, body: Body, now: Timestamp) -> ServerFrame {
         let timestamp = matches!(body, Body::Done(_)).then_some(now);
@@ -76,8 +86,11 @@ impl<'a> Stream<'a> {
     /// Posts a frame that is stored. A client that is gone, or cannot be reached, misses it and finds
     /// it stored: the turn goes on.
     pub(crate) async fn post(&mut self, frame: &ServerFrame) -> Result<(), Failure> {
-        if self.audience == Audience::Gone {
-            return Ok(());
+        let is_final = frame.request_id.is_some() && self.seq > 1;
+        match self.audience {
+            Audience::Listening => {}
+            Audience::Behind if is_final => {}
+            Audience::Behind | Audience::Gone => return Ok(()),
         }
         let destination = &self.turn.destination;
         let text = frame::encode(frame, destination.codec);
@@ -85,14 +98,22 @@ impl<'a> Stream<'a> {
             Ok(Posted::Delivered) => {}
             Ok(Posted::Gone) => {
                 self.audience = Audience::Gone;
-                self.app
+                let forgotten = self
+                    .app
                     .connections
                     .forget(&destination.connection_id)
-                    .await?;
+                    .await;
+                if let Err(error) = forgotten {
+                    warn!(
+                        error = causes(&error),
+                        "a closed connection is not forgotten yet"
+                    );
+                }
             }
             Err(failure) => {
-                // A later frame would arrive out of order, so none is posted any more.
-                self.audience = Audience::Gone;
+                // A later frame would arrive out of order, so only the final one is still tried: its
+                // `seq` shows the client that it missed some.
+                self.audience = Audience::Behind;
                 warn!(error = causes(&failure), "client cannot be reached");
             }
         }

@@ -1,7 +1,7 @@
 //! One turn, in the order in which it happens: start, history, prompt, answer, end.
 
 use sparkle_aws::{
-    failure::Failure,
+    failure::{Failure, causes},
     metric,
     table::{
         TableError,
@@ -18,7 +18,7 @@ use sparkle_core::{
 };
 use sparkle_llm::{Message, Prompt, TraceParent};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
     App,
@@ -55,7 +55,12 @@ pub(crate) async fn run(app: &App, job: &TurnJob, now: Timestamp) -> Result<(), 
         app.conversations
             .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX),
     );
-    let Started::Running { last_seq, attempt } = started? else {
+    let Started::Running {
+        last_seq,
+        attempt,
+        is_cancelled,
+    } = started?
+    else {
         info!("turn is over already");
         return Ok(());
     };
@@ -67,19 +72,36 @@ pub(crate) async fn run(app: &App, job: &TurnJob, now: Timestamp) -> Result<(), 
         .unwrap_or(app.catalogue.default_model());
 
     let mut stream = Stream::after(last_seq, app, job);
-    let prompt = prompt(job, model, &recent);
-    let answer = Writer::new(app, job, &mut stream)
-        .write(&prompt, model)
-        .await?;
-    let frames = last_frames(job, &mut stream, &answer, clock.now());
-    Turn {
+    let answer = if is_cancelled {
+        Answer::none()
+    } else {
+        let prompt = prompt(job, model, &recent);
+        Writer::new(app, job, &mut stream)
+            .write(&prompt, model)
+            .await?
+    };
+    let turn = Turn {
         app,
         job,
         clock: &clock,
         attempt,
-    }
-    .finish(recent.length, &answer, &frames)
-    .await?;
+    };
+    let frames = last_frames(job, &mut stream, &answer, clock.now());
+    let (answer, frames) = match turn.finish(recent.length, &answer, &frames).await {
+        Ok(()) => (answer, frames),
+        Err(
+            error @ (TableError::Conflict(_) | TableError::Refused(_) | TableError::Corrupt(_)),
+        ) => {
+            // It will not be kept by trying again, so the learner is told, and the turn is over.
+            error!(error = causes(&error), "the answer cannot be kept");
+            let lost = answer.lost();
+            let mut stream = stream.without(&frames);
+            let frames = last_frames(job, &mut stream, &lost, clock.now());
+            turn.finish(0, &lost, &frames).await?;
+            (lost, frames)
+        }
+        Err(error) => return Err(error.into()),
+    };
     for frame in &frames {
         stream.post(frame).await?;
     }
@@ -118,14 +140,13 @@ fn prompt(job: &TurnJob, model: &Model, recent: &Recent) -> Prompt {
         &job.role,
         &job.language,
     ))];
-    messages.extend(
-        chat::window(&recent.entries)
-            .iter()
-            .map(|entry| match entry.speaker {
-                Speaker::User => Message::user(&entry.text),
-                Speaker::Assistant => Message::assistant(&entry.text),
-            }),
-    );
+    let bytes_max = chat::history_bytes_max(model, &job.message);
+    messages.extend(chat::window(&recent.entries, bytes_max).iter().map(
+        |entry| match entry.speaker {
+            Speaker::User => Message::user(&entry.text),
+            Speaker::Assistant => Message::assistant(&entry.text),
+        },
+    ));
     messages.push(Message::user(&job.message));
     let span_id = u64::from(job.stream().get());
     Prompt {
@@ -152,7 +173,7 @@ impl Turn<'_> {
         length: u64,
         answer: &Answer,
         frames: &[ServerFrame],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TableError> {
         let Self {
             app,
             job,
@@ -196,7 +217,7 @@ impl Turn<'_> {
                         .await?;
                     length = now.length;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }

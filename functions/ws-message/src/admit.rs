@@ -103,8 +103,7 @@ impl Asked<'_> {
             let Some(text) = frame::decode_stored(&bytes, self.destination.codec) else {
                 continue;
             };
-            let connection_id = &self.destination.connection_id;
-            if self.app.push.post(connection_id, text).await? == Posted::Gone {
+            if self.app.post(self.destination, text).await? == Posted::Gone {
                 break;
             }
         }

@@ -81,10 +81,7 @@ impl Asked<'_> {
             }
             kept -= kept.div_ceil(4);
         };
-        self.app
-            .push
-            .post(&self.destination.connection_id, text)
-            .await?;
+        self.app.post(self.destination, text).await?;
         Ok(None)
     }
 

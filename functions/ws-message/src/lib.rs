@@ -139,10 +139,7 @@ impl Asked<'_> {
 
     async fn post(&self, frame: &ServerFrame) -> Result<Posted, Failure> {
         let text = frame::encode(frame, self.destination.codec);
-        self.app
-            .push
-            .post(&self.destination.connection_id, text)
-            .await
+        self.app.post(self.destination, text).await
     }
 }
 
@@ -183,6 +180,15 @@ impl App {
         ))
     }
 
+    /// Posts a frame; a connection that turns out to be closed is forgotten.
+    async fn post(&self, destination: &Destination, text: String) -> Result<Posted, Failure> {
+        let posted = self.push.post(&destination.connection_id, text).await?;
+        if posted == Posted::Gone {
+            self.connections.forget(&destination.connection_id).await?;
+        }
+        Ok(posted)
+    }
+
     /// Tells a client that its frame is refused, and closes its socket if its token has run out.
     async fn refuse(
         &self,
@@ -204,9 +210,8 @@ impl App {
             ..ServerFrame::refusal(request_id, error)
         };
         let text = frame::encode(&frame, destination.codec);
-        if self.push.post(&destination.connection_id, text).await? == Posted::Gone {
-            self.connections.forget(&destination.connection_id).await?;
-        } else if is_locked_out {
+        let posted = self.post(destination, text).await?;
+        if posted == Posted::Delivered && is_locked_out {
             self.push.close(&destination.connection_id).await?;
         }
         Ok(())

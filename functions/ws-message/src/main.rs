@@ -8,7 +8,6 @@ use sparkle_aws::{
     table::{connections::Connections, conversations::Conversations, rates::Rates, turns::Turns},
     token::Tokens,
 };
-use sparkle_core::price::Catalogue;
 use ws_message::App;
 
 #[tokio::main(flavor = "current_thread")]
@@ -23,7 +22,7 @@ async fn main() -> Result<(), boot::BootError> {
         queue: TurnQueue::open(&aws)?,
         push: Push::open(&aws)?,
         tokens: Tokens::open(&aws).await?,
-        catalogue: Catalogue::offering(&config::optional("SPARKLE_LLM_MODEL").unwrap_or_default())?,
+        catalogue: config::catalogue()?,
     };
     boot::serve(async |event, now| ws_message::handle(&app, event, now).await).await
 }

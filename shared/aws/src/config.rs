@@ -2,19 +2,20 @@
 //!
 //! | name | meaning |
 //! | --- | --- |
-//! | `SPARKLE_STAGE` | `dev`, `staging` or `prod`; a dimension of metrics |
 //! | `SPARKLE_TABLE_*`, `SPARKLE_QUEUE_*` | names of tables, URLs of queues |
 //! | `SPARKLE_PUSH_ENDPOINT` | where `@connections` is served |
 //! | `SPARKLE_JWT_ISSUER`, `SPARKLE_JWT_AUDIENCE` | what a token must say |
 //! | `SPARKLE_JWKS_URL` | keys of RS256 and ES256 tokens; if unset, tokens are HS256 |
 //! | `SPARKLE_JWT_SECRET`, `SPARKLE_JWT_SECRET_NAME` | the HS256 key itself, or its name in Secrets Manager |
 //! | `SPARKLE_LLM_BASE_URL` | an OpenAI-compatible endpoint; if unset, the offline model answers |
-//! | `SPARKLE_LLM_MODEL` | models that may be asked, comma-separated, the default first |
+//! | `SPARKLE_LLM_MODEL` | models that may be asked, comma-separated, the default first; if unset, `gpt-4o-mini` of an endpoint |
 //! | `SPARKLE_LLM_API_KEY`, `SPARKLE_LLM_API_KEY_SECRET_NAME` | its key, or the key's name in Secrets Manager |
 //! | `SPARKLE_LLM_TIMEOUT_SECONDS` | longest silence of the endpoint, 30 s if unset |
 //! | `SPARKLE_LLM_SCRIPTED` | `1` lets tests script the offline model |
 //! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
 //! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK |
+
+use sparkle_core::price::Catalogue;
 
 /// The environment is not what this function needs.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,16 @@ pub enum ConfigError {
     /// An HTTP client could not be made.
     #[error("no HTTP client could be made")]
     Http(#[from] reqwest::Error),
+}
+
+/// The models that this deployment offers.
+///
+/// # Errors
+/// [`ConfigError::PriceList`].
+pub fn catalogue() -> Result<Catalogue, ConfigError> {
+    let of_endpoint = || optional("SPARKLE_LLM_BASE_URL").map(|_| "gpt-4o-mini".to_owned());
+    let offered = optional("SPARKLE_LLM_MODEL").or_else(of_endpoint);
+    Ok(Catalogue::offering(&offered.unwrap_or_default())?)
 }
 
 /// A variable, if it is set and not empty.

@@ -69,6 +69,9 @@ impl Push {
             Ok(_) => Ok(Posted::Delivered),
             Err(error) => match error.into_service_error() {
                 PostToConnectionError::GoneException(_) => Ok(Posted::Gone),
+                too_large @ PostToConnectionError::PayloadTooLargeException(_) => {
+                    Err(Failure::fatal(too_large))
+                }
                 other => Err(Failure::retry(other)),
             },
         }

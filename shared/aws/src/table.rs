@@ -30,6 +30,9 @@ pub enum TableError {
     /// It did not answer, or not in time.
     #[error("the table is not available")]
     Unavailable(#[source] Box<aws_sdk_dynamodb::Error>),
+    /// It will never do this: an item too large, a malformed request.
+    #[error("the table refuses the request")]
+    Refused(#[source] Box<aws_sdk_dynamodb::Error>),
     /// An item is not as this release or the one before writes it.
     #[error("an item has no usable attribute {0}")]
     Corrupt(&'static str),
@@ -38,7 +41,7 @@ pub enum TableError {
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
         match error {
-            TableError::Corrupt(_) => Self::fatal(error),
+            TableError::Corrupt(_) | TableError::Refused(_) => Self::fatal(error),
             TableError::Throttled(_) | TableError::Conflict(_) | TableError::Unavailable(_) => {
                 Self::retry(error)
             }
@@ -62,6 +65,7 @@ where
                 | "TransactionConflictException"
                 | "ConditionalCheckFailedException",
             ) => Self::Conflict,
+            Some("ValidationException") => Self::Refused,
             _ => Self::Unavailable,
         };
         kind(Box::new(error.into()))

@@ -100,7 +100,8 @@ impl Conversations {
         })
     }
 
-    /// The newest `limit` messages. Cost: one strongly consistent query.
+    /// The newest `limit` messages, and how many the conversation is said to hold: the number that an
+    /// append must find unchanged. Cost: at once one strongly consistent read and one such query.
     ///
     /// # Errors
     /// [`TableError`].
@@ -111,13 +112,15 @@ impl Conversations {
         limit: usize,
     ) -> Result<Recent, TableError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let items = self.newest(user, session, None, limit).await?;
-        let length = items
-            .first()
-            .map_or(Ok(0), |newest| number_of(newest, "position"))?;
+        let (row, items) = tokio::join!(
+            self.session(user, session),
+            self.newest(user, session, None, limit)
+        );
+        // Not from the newest message: a deletion that was cut short leaves a row and fewer messages.
+        let length = row?.map_or(Ok(0), |row| number_of(&row, "messages"))?;
         Ok(Recent {
             length,
-            entries: oldest_first(&items)?,
+            entries: oldest_first(&items?)?,
         })
     }
 
@@ -141,6 +144,20 @@ impl Conversations {
             entries: oldest_first(&items)?,
             oldest,
         })
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<Item>, TableError> {
+        let get = self
+            .dynamo
+            .get_item()
+            .table_name(&self.sessions)
+            .set_key(Some(session_key(user, session)))
+            .consistent_read(true);
+        Ok(get.send().await?.item)
     }
 
     async fn newest(
@@ -238,22 +255,13 @@ impl Conversations {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Option<Deleted>, TableError> {
-        let answer = self
-            .dynamo
-            .get_item()
-            .table_name(&self.sessions)
-            .set_key(Some(session_key(user, session)))
-            .consistent_read(true)
-            .send()
-            .await?;
-        let Some(item) = answer.item else {
+        let Some(row) = self.session(user, session).await? else {
             return Ok(None);
         };
-        let length: u64 = number_of(&item, "messages")?;
         for _ in 0..DELETE_BATCHES_MAX {
             let items = self.newest(user, session, None, BATCH_ITEMS_MAX).await?;
             if items.is_empty() {
-                return self.delete_session(user, session, length).await.map(Some);
+                return self.delete_session(user, session, &row).await.map(Some);
             }
             self.delete_messages(user, session, &items).await?;
         }
@@ -292,15 +300,20 @@ impl Conversations {
         &self,
         user: &UserId,
         session: &SessionId,
-        length: u64,
+        row: &Item,
     ) -> Result<Deleted, TableError> {
+        let messages: u64 = number_of(row, "messages")?;
+        let updated_at: i64 = number_of(row, "updated_at")?;
+        // Also the time: a conversation begun anew meanwhile may have grown to the same length.
+        let unchanged = "messages = :messages AND updated_at = :updated_at";
         let delete = self
             .dynamo
             .delete_item()
             .table_name(&self.sessions)
             .set_key(Some(session_key(user, session)))
-            .condition_expression("attribute_not_exists(session_id) OR messages = :length")
-            .expression_attribute_values(":length", number(length));
+            .condition_expression(format!("attribute_not_exists(session_id) OR ({unchanged})"))
+            .expression_attribute_values(":messages", number(messages))
+            .expression_attribute_values(":updated_at", number(updated_at));
         match delete.send().await {
             Ok(_) => Ok(Deleted::Whole),
             Err(error) => match error.as_service_error() {
@@ -328,7 +341,6 @@ impl Conversations {
                 .item("text", text(&entry.text))
                 .item("at", number(entry.at.unix_ms()))
                 .item("request_id", text(&entry.request_id))
-                .condition_expression("attribute_not_exists(conversation)")
                 .build()?;
             Ok(TransactWriteItem::builder().put(put).build())
         };

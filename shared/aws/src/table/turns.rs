@@ -86,6 +86,8 @@ pub enum Started {
         last_seq: u32,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// Whether the learner has stopped it already.
+        is_cancelled: bool,
     },
     /// It is over, or too old to be known.
     Over,
@@ -218,7 +220,11 @@ impl Turns {
             1 => 0,
             _ => self.last_seq(&turn.user_id, &turn.request_id, now).await?,
         };
-        Ok(Started::Running { last_seq, attempt })
+        Ok(Started::Running {
+            last_seq,
+            attempt,
+            is_cancelled: is_cancelled_in(&item),
+        })
     }
 
     /// Asks for a turn to be stopped. Cost: one write.
@@ -266,14 +272,7 @@ impl Turns {
             .consistent_read(true)
             .send()
             .await?;
-        let cancelled = answer
-            .item
-            .as_ref()
-            .and_then(|item| item.get("is_cancelled"));
-        Ok(cancelled
-            .and_then(|value| value.as_bool().ok())
-            .copied()
-            .unwrap_or(false))
+        Ok(answer.item.as_ref().is_some_and(is_cancelled_in))
     }
 
     /// Stores a frame of a turn's stream. Cost: one write.
@@ -427,6 +426,13 @@ impl Turns {
         }
         Ok(writes)
     }
+}
+
+fn is_cancelled_in(turn: &Item) -> bool {
+    let cancelled = turn
+        .get("is_cancelled")
+        .and_then(|value| value.as_bool().ok());
+    cancelled.copied().unwrap_or(false)
 }
 
 fn turn_key(user: &UserId, request: &RequestId) -> HashMap<String, AttributeValue> {

@@ -347,7 +347,9 @@ fn sessions(payload: ws::SessionsRequest) -> Result<SessionsRequest, Wrong> {
             })
         }
         "rename" if payload.title.len() > TITLE_BYTES_MAX => Err(Wrong::too_large("payload.title")),
-        "rename" if payload.title.trim().is_empty() => Err(Wrong::argument("payload.title")),
+        "rename" if payload.title.trim().is_empty() || payload.title.contains(char::is_control) => {
+            Err(Wrong::argument("payload.title"))
+        }
         "rename" => Ok(SessionsRequest::Rename {
             session_id: session_id?,
             title: payload.title,
