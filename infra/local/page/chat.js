@@ -11,7 +11,6 @@ import { Watch } from "./watch.js";
 import { Wire } from "./wire.js";
 
 const HISTORY_PAGE_ENTRIES = 40;
-const RENEW_INTERVAL_MS = 60_000;
 
 /**
  * `on.connection(state)`, `on.conversation(conversation)` (another one, or turns came or went),
@@ -28,7 +27,6 @@ export class Chat {
   #cancels = new Map();
   #hidden = new Hidden();
   #user = "";
-  #renewedAtMs = 0;
 
   constructor({ url, tokens, storage, tab, livingTabs, on }) {
     this.on = on;
@@ -249,22 +247,11 @@ export class Chat {
     const { conversation, turn } = this.#turns.get(requestId) ?? {};
     if (!turn) return;
     turn.heardAtMs = Date.now();
-    if (frame.type === "error" && this.#deferred(conversation, turn, frame.payload)) return;
     if (frame.type === "error") turn.wasRefused = Boolean(this.outbox.get(requestId));
     applyFrame(turn, frame, Date.now());
     if (frame.type === "ack") this.#accepted(conversation, turn, frame.payload);
     if (isFinal(turn)) this.#finished(conversation, turn);
     this.on.turn(conversation, turn);
-  }
-
-  /** A refusal for the token's sake: the question stays in the outbox while the connection gets a new one. */
-  #deferred(conversation, turn, { code }) {
-    const isFresh = Date.now() - this.#renewedAtMs < RENEW_INTERVAL_MS;
-    if (code !== "UNAUTHENTICATED" || isFresh || !this.outbox.get(turn.requestId)) return false;
-    this.#renewedAtMs = Date.now();
-    this.outbox.release(turn.requestId);
-    this.wire.reconnect({ renew: true });
-    return true;
   }
 
   #accepted(conversation, turn, { session_id: sessionId = "", duplicate = false }) {

@@ -1,11 +1,13 @@
 // One WebSocket that is kept open. Hides tokens, back-off, heartbeats and dead connections.
 
+import { TokenRefused } from "./token.js";
+
 const CONNECT_TIMEOUT_MS = 15_000;
 const PING_INTERVAL_MS = 60_000;
 const PONG_TIMEOUT_MS = 10_000;
 const BACK_OFF_FIRST_MS = 500;
 const BACK_OFF_MAX_MS = 30_000;
-/** A live socket's token is renewed this long before it runs out. */
+/** A live socket's token is renewed this long before it runs out, or after half of what is left if that is later. */
 const RENEW_MARGIN_MS = 120_000;
 /** The longest delay that a browser's timer takes. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -18,8 +20,8 @@ export function backOffMs(attempt, random = Math.random) {
 
 /**
  * `onState({ name, retryAtMs, user })` with name "connecting", "online" or "waiting"; `onText(text)` for each text
- * frame; `onTokenFailure()` where no token could be had; `ping()` must return the text of a fresh ping frame, and
- * `renew(token)` hands a fresh token to the server.
+ * frame; `onTokenFailure()` where the server gave no token or one that it does not take; `ping()` must return the
+ * text of a fresh ping frame, and `renew(token)` hands a fresh token to the server.
  */
 export class Socket {
   #url;
@@ -47,11 +49,24 @@ export class Socket {
     this.reconnect();
   }
 
-  /** Opens a new connection at once; what was open is closed. `renew` asks for a new token first. */
-  reconnect({ renew = false } = {}) {
-    this.#refused ||= renew;
+  /** Opens a new connection at once; what was open is closed. */
+  reconnect() {
     this.#close();
     this.#open();
+  }
+
+  /** The server takes this connection's token no longer: another one with a fresh token, at once the first time. */
+  refused() {
+    const isAgain = this.#attempt > 0;
+    this.#close();
+    this.#refused = true;
+    this.#attempt += 1;
+    if (!isAgain) {
+      this.#open();
+      return;
+    }
+    this.#on.onTokenFailure();
+    this.#retryLater();
   }
 
   /** Writes a text frame; false if there is no open connection. */
@@ -71,9 +86,9 @@ export class Socket {
     let access;
     try {
       access = await this.#tokens.current({ renew: this.#refused });
-    } catch {
+    } catch (error) {
       if (this.#ws !== ws) return;
-      this.#on.onTokenFailure();
+      if (error instanceof TokenRefused) this.#on.onTokenFailure(); // else the server is out of reach, as is said already
       this.#retryLater();
       return;
     }
@@ -95,10 +110,11 @@ export class Socket {
     ws.onmessage = ({ data }) => {
       if (ws !== this.#ws || typeof data !== "string") return;
       this.#lastHeardMs = Date.now();
-      this.#attempt = 0; // only a server that speaks ends the back-off; one that accepts and hangs up does not
       clearTimeout(this.#timers.pong);
       this.#timers.pong = 0;
       this.#on.onText(data);
+      // Only a server that answers ends the back-off; one that accepts and hangs up, or refuses the token, does not.
+      if (ws === this.#ws) this.#attempt = 0;
     };
     ws.onclose = () => this.#lost(ws);
     ws.onerror = () => {}; // `close` follows
@@ -146,8 +162,9 @@ export class Socket {
   }
 
   #renewLater(access) {
-    const waitMs = access.expiresAtMs - RENEW_MARGIN_MS - Date.now();
-    if (waitMs <= 0) return;
+    const leftMs = access.expiresAtMs - Date.now();
+    if (leftMs <= 0) return; // by this device's clock; the server decides
+    const waitMs = Math.max(leftMs - RENEW_MARGIN_MS, leftMs / 2);
     const ws = this.#ws;
     this.#timers.renew = setTimeout(async () => {
       try {

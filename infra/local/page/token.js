@@ -1,13 +1,16 @@
 // Where the bearer token comes from: the page's own address (`#token=…`) or the local stack's `GET /token`.
 
-/** A token with less life than this is not used for a new connection. */
-const MARGIN_MS = 60_000;
+/** The end of a token's life in which no new connection begins with it, so that none begins with its last breath. */
+const MARGIN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 10_000;
 const PASTED = "sparkle.token";
 
+/** The server was there and gave no token. */
+export class TokenRefused extends Error {}
+
 export class Tokens {
   #kept = null;
-  #pasted = null;
+  #user = "";
 
   /** Reads and removes `#token=…` from the address, so that it is neither shared nor bookmarked. */
   constructor(location, history, storage) {
@@ -18,32 +21,36 @@ export class Tokens {
       const rest = hash.toString();
       history.replaceState(null, "", location.pathname + location.search + (rest ? `#${rest}` : ""));
     }
+    let pasted = given;
     try {
       if (given) storage.setItem(PASTED, given);
-      this.#pasted = given ?? storage.getItem(PASTED);
+      pasted ??= storage.getItem(PASTED);
     } catch {
-      this.#pasted = given; // storage is blocked
+      // Storage is blocked: the token lasts as long as the page.
     }
+    this.#kept = pasted ? describe(pasted) : null;
+    this.#user = this.#kept?.user ?? "";
   }
 
   /**
    * `{ token, user, expiresAtMs }`. `renew` asks for a new one although the kept one looks good: the server
-   * refused it, or this device's clock is wrong. A pasted token is used as long as it lives, since another would be
-   * another learner's. Throws where none can be had.
+   * refused it, it is about to run out, or this device's clock is wrong. After a token from the address, new ones are
+   * asked for the same learner. Throws where none can be had: `TokenRefused`, or what `fetch` throws.
    */
   async current({ renew }) {
-    if (this.#pasted) {
-      const pasted = describe(this.#pasted);
-      if (pasted.expiresAtMs - MARGIN_MS > Date.now()) return pasted;
-    }
-    if (!renew && this.#kept && this.#kept.expiresAtMs - MARGIN_MS > Date.now()) return this.#kept;
-    const answer = await fetch("/token", { cache: "no-store", signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
-    if (!answer.ok) throw new Error(`token: ${answer.status}`);
+    if (!renew && this.#kept && leftMs(this.#kept) > 0) return this.#kept;
+    const path = this.#user ? `/token?user=${encodeURIComponent(this.#user)}` : "/token";
+    const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+    if (!answer.ok) throw new TokenRefused(`token: ${answer.status}`);
     const body = await answer.json();
     const known = describe(body.token);
     this.#kept = { token: body.token, user: body.user ?? known.user, expiresAtMs: body.expires_at ?? known.expiresAtMs };
     return this.#kept;
   }
+}
+
+function leftMs({ expiresAtMs }) {
+  return expiresAtMs - MARGIN_MS - Date.now();
 }
 
 /** What a JWT says of itself. It is not checked here: the server does that. */

@@ -1,5 +1,5 @@
 // Frames over the socket: questions with their answers, and streams of answers in order.
-// Hides the envelope, the matching of answers, the gateway's own messages, and whether `resume` exists.
+// Hides the envelope, the matching of answers, the gateway's own messages, refused tokens, and whether `resume` exists.
 
 import { Socket } from "./socket.js";
 import { Streams } from "./streams.js";
@@ -71,9 +71,9 @@ export class Wire {
     this.#socket.start();
   }
 
-  /** Opens a new connection at once; `renew` with a new token. */
-  reconnect(options) {
-    this.#socket.reconnect(options);
+  /** Opens a new connection at once. */
+  reconnect() {
+    this.#socket.reconnect();
   }
 
   /** Sends a frame whose answers come through `on.turn`; false if there is no connection. */
@@ -118,6 +118,10 @@ export class Wire {
     if (!frame) {
       const message = gatewayMessage(text);
       if (message !== null) this.#on.notice("gateway", { message });
+      return;
+    }
+    if (frame.type === "error" && frame.payload.code === "UNAUTHENTICATED") {
+      this.#socket.refused(); // whatever the frame answers: it is asked again over the next connection
       return;
     }
     const question = this.#settle(frame.request_id);

@@ -1,6 +1,6 @@
 //! `sparkle`: starts the local cloud, and the commands that go with it.
 
-use std::{fs, io::Write};
+use std::{fs, io::Write, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -13,7 +13,18 @@ use sparkle_local::{
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In one line, outermost first; a closed stderr is nobody to tell.
+            drop(writeln!(std::io::stderr(), "sparkle: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let CommandLine { settings, command } = CommandLine::parse();
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
     tracing_subscriber::fmt()
