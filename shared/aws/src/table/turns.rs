@@ -361,11 +361,12 @@ impl Turns {
         turn: &TurnJob,
         ending: Ending<'_>,
     ) -> Result<(), TableError> {
-        let length = match ending.gain {
-            Gain::Answer { length, .. } => length,
-            Gain::Nothing | Gain::Failure => 0,
+        let gain = match ending.gain {
+            Gain::Answer { length, .. } => length.to_string(),
+            Gain::Nothing => "nothing".to_owned(),
+            Gain::Failure => "failure".to_owned(),
         };
-        let attempt = format!("{}/{length}", ending.attempt);
+        let attempt = format!("{}/{gain}", ending.attempt);
         let token = id::digest(&[turn.user_id.as_str(), turn.request_id.as_str(), &attempt]);
         let writes = self
             .ending_writes(conversations, turn, &ending)
