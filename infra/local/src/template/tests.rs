@@ -33,7 +33,6 @@ fn the_real_templates_functions_are_read() {
     assert_eq!(message.memory_mb, 256);
     assert_eq!(message.queue_sources, []);
     for (variable, value) in [
-        ("SPARKLE_STAGE", "dev"),
         ("RUST_LOG", "info"),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("SPARKLE_TABLE_SESSIONS", "SessionsTable"),
