@@ -5,7 +5,7 @@
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | [`id`], [`unit`] | what the domain's ids and quantities may be |
+//! | [`id`], [`mod@unit`] | what the domain's ids and quantities may be |
 //! | [`frame`] | what clients may ask and what they are told |
 //! | [`notice`] | how an error reads to a person, in their language |
 //! | [`rate`] | whether one more frame is within a learner's rate |
