@@ -427,7 +427,8 @@ async fn clean_clone(profile: Profile) -> Result<()> {
     cargo
         .args(arguments)
         .current_dir(&clone)
-        .env_remove("CARGO_TARGET_DIR");
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET_DIR");
     let stack = Process::start(&mut cargo, &log, CLONE_PATIENCE).await?;
     let ready = begun.elapsed();
     let mut client = stack.connect(&stack.token).await?;
