@@ -15,7 +15,7 @@
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
 //! | `conversation` | S, hash key | `user_id/session_id`; a session id holds no slash |
-//! | `position` | N, range key | 1, 2, 3 … without gaps |
+//! | `position` | N, range key | 1, 2, 3 …; a gap only where a deletion was cut short |
 //! | `speaker` | S | `user` or `assistant` |
 //! | `text` | S | what was said |
 //! | `at` | N | Unix ms |
