@@ -10,25 +10,27 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use sparkle_tests::{Client, Folder, PATIENCE, http, root};
+use sparkle_tests::{
+    Client, Folder,
+    bench::{
+        Process, Profile, Provider, Stack, Store, describe_machine, head, percentile, report, say,
+        untouched,
+    },
+    http, root,
+};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    process::{Child, ChildStdout, Command},
     sync::Barrier,
     task::JoinSet,
-    time::timeout,
 };
 
 const STARTS: usize = 5;
@@ -39,19 +41,6 @@ const CONVERSATIONS: [usize; 2] = [1, 4];
 const OVERHEAD_MAX: Duration = Duration::from_millis(5);
 /// The first build of everything on a slow machine, with room to spare.
 const CLONE_PATIENCE: Duration = Duration::from_hours(1);
-const SECRET: &str = "a secret for benchmarks only";
-
-#[derive(Clone, Copy)]
-enum Profile {
-    Debug,
-    Release,
-}
-
-#[derive(Clone, Copy)]
-enum Store {
-    Memory,
-    File,
-}
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -72,34 +61,8 @@ async fn main() -> Result<()> {
     built_stack(profile).await
 }
 
-impl Profile {
-    /// Also the name of its folder under cargo's target.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Release => "release",
-        }
-    }
-
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Self::Debug => &[],
-            Self::Release => &["--release"],
-        }
-    }
-}
-
-impl Store {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::File => "file",
-        }
-    }
-}
-
 async fn built_stack(profile: Profile) -> Result<()> {
-    let programs = build(profile)?;
+    let programs = profile.build()?;
     let provider = Provider::start(&programs).await?;
     let relay = Relay::start(&provider.base_url).await?;
     say(&format!(
@@ -108,18 +71,18 @@ async fn built_stack(profile: Profile) -> Result<()> {
          store        dynoxide: in memory, or in a file of a fresh folder\n\
          model        offline, or the scripted provider over HTTP (built as the stack is); no pauses\n\
          turns        {TURNS} each, in one conversation or shared by several at once; one more each,\n\
-         \x20            not counted, starts the functions first\n\n\
-         {:<42}{:>4}{:>9}{:>9}{:>9}{:>9}",
-        "milliseconds", "n", "p50", "p90", "p99", "max"
+         \x20            not counted, starts the functions first\n"
     ))?;
+    head()?;
     for store in [Store::Memory, Store::File] {
         starts(&programs, store).await?;
     }
     say("scripted provider called directly")?;
-    report("to its first piece", &provider.first_pieces().await?, "")?;
+    report("to its first piece", &first_pieces(&provider).await?, "")?;
     for model in [None, Some(&relay)] {
         for store in [Store::Memory, Store::File] {
-            let stack = Stack::start(&programs, store, model).await?;
+            let model_url = model.map(|relay| relay.base_url.as_str());
+            let stack = Stack::start(&programs, store, model_url).await?;
             for conversations in CONVERSATIONS {
                 turns(&stack, store, model, conversations).await?;
             }
@@ -130,20 +93,6 @@ async fn built_stack(profile: Profile) -> Result<()> {
         "\nready: with the look of cargo whether a function is to be built anew. The provider's first byte\n\
          of text is seen by a relay of this program between the stack and the scripted provider.",
     )
-}
-
-/// Builds what the benchmark starts, and returns the folder of it.
-fn build(profile: Profile) -> Result<PathBuf> {
-    let example = ["-p", "sparkle-llm", "--example", "scripted_provider"];
-    for what in [&["--bins"][..], &example] {
-        sparkle_tests::build(&[what, profile.flags()].concat());
-    }
-    // target/release/deps/this-benchmark → target/debug
-    let here = std::env::current_exe()?;
-    let folder = here.parent().and_then(Path::parent);
-    Ok(folder
-        .context("cargo's target folder")?
-        .with_file_name(profile.name()))
 }
 
 async fn starts(programs: &Path, store: Store) -> Result<()> {
@@ -251,89 +200,19 @@ async fn turn(client: &mut Client, session: &str, sightings: Option<&Sightings>)
     })
 }
 
-/// A stack in a built workspace.
-struct Stack {
-    process: Process,
-    program: PathBuf,
-    // After the process: it writes there.
-    _folder: Folder,
-}
-
-impl Stack {
-    async fn start(programs: &Path, store: Store, model: Option<&Relay>) -> Result<Self> {
-        let program = programs.join("sparkle");
-        let folder = Folder::new()?;
-        let mut command = untouched(&program);
-        command
-            .current_dir(root())
-            .args(["--port", "0", "--json"])
-            .env("SPARKLE_JWT_SECRET", SECRET);
-        match store {
-            Store::Memory => command.arg("--ephemeral"),
-            Store::File => command.arg("--data-dir").arg(folder.path().join("data")),
-        };
-        match model {
-            None => command.env("SPARKLE_LLM_SCRIPTED", "1"),
-            Some(relay) => command
-                .env("SPARKLE_LLM_BASE_URL", &relay.base_url)
-                .env("SPARKLE_LLM_MODEL", "gpt-4o-mini"),
-        };
-        Ok(Self {
-            process: Process::start(&mut command, &folder.path().join("log"), PATIENCE).await?,
-            program,
-            _folder: folder,
-        })
+/// What is to be had at best: the same answers without a stack in between.
+async fn first_pieces(provider: &Provider) -> Result<Vec<Duration>> {
+    let (client, body) = (http(), Provider::request(&["a", "b"]));
+    let mut waits = Vec::new();
+    for _ in 0..TURNS {
+        let begun = Instant::now();
+        let call = client.post(format!("{}/chat/completions", provider.base_url));
+        let mut answer = call.json(&body).send().await?.error_for_status()?;
+        answer.chunk().await?.context("an answer without text")?;
+        waits.push(begun.elapsed());
+        while answer.chunk().await?.is_some() {}
     }
-
-    async fn connect(&self, user: &str) -> Result<Client> {
-        let token = untouched(&self.program)
-            .args(["token", "--user", user])
-            .env("SPARKLE_JWT_SECRET", SECRET)
-            .output()
-            .await?;
-        ensure!(token.status.success(), "no token");
-        let token = String::from_utf8(token.stdout)?;
-        self.process.connect(token.trim()).await
-    }
-}
-
-/// The scripted provider of `sparkle-llm`.
-struct Provider {
-    base_url: String,
-    _process: Child,
-}
-
-impl Provider {
-    async fn start(programs: &Path) -> Result<Self> {
-        let mut process = untouched(programs.join("examples/scripted_provider"))
-            .args(["--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = process.stdout.take().context("no stdout")?;
-        let base_url = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await??;
-        Ok(Self {
-            base_url: base_url.context("the scripted provider did not start")?,
-            _process: process,
-        })
-    }
-
-    /// What is to be had at best: the same answers without a stack in between.
-    async fn first_pieces(&self) -> Result<Vec<Duration>> {
-        let client = http();
-        let message = format!("#script {}", json!({ "pieces": ["a", "b"] }));
-        let messages = json!([{ "role": "user", "content": message }]);
-        let body = json!({ "model": "gpt-4o-mini", "stream": true, "messages": messages });
-        let mut waits = Vec::new();
-        for _ in 0..TURNS {
-            let begun = Instant::now();
-            let call = client.post(format!("{}/chat/completions", self.base_url));
-            let mut answer = call.json(&body).send().await?.error_for_status()?;
-            answer.chunk().await?.context("an answer without text")?;
-            waits.push(begun.elapsed());
-            while answer.chunk().await?.is_some() {}
-        }
-        Ok(waits)
-    }
+    Ok(waits)
 }
 
 /// When the first bytes of each answer's text went by.
@@ -486,111 +365,4 @@ async fn git(folder: &Path, arguments: &[&str], paths: &[&Path]) -> Result<Strin
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "git failed: {told}");
     Ok(String::from_utf8(output.stdout)?)
-}
-
-/// A stack as a process, whoever built it; dropped, it is killed.
-struct Process {
-    child: Child,
-    ready_after: Duration,
-    ws: String,
-    token: String,
-    /// Kept open: the stack may write there.
-    _stdout: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    async fn start(command: &mut Command, log: &Path, patience: Duration) -> Result<Self> {
-        command
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(log)?);
-        let begun = Instant::now();
-        let mut child = command.spawn()?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let mut stdout = BufReader::new(stdout).lines();
-        let Ok(Ok(Some(ready))) = timeout(patience, stdout.next_line()).await else {
-            bail!("the stack did not start:\n{}", fs::read_to_string(log)?);
-        };
-        let ready_after = begun.elapsed();
-        let addresses: Value = serde_json::from_str(&ready).context("the first line")?;
-        let address = |name: &str| {
-            let address = addresses[name].as_str();
-            address
-                .map(str::to_owned)
-                .with_context(|| format!("no {name}"))
-        };
-        Ok(Self {
-            ready_after,
-            ws: address("ws")?,
-            token: address("token")?,
-            child,
-            _stdout: stdout,
-        })
-    }
-
-    async fn connect(&self, token: &str) -> Result<Client> {
-        let protocols = format!("sparkle.v2, bearer.{token}");
-        Client::connect(&self.ws, "Sec-WebSocket-Protocol", &protocols).await
-    }
-
-    async fn stop(mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
-    }
-}
-
-/// A program that neither the caller's own settings reach nor what cargo says of this benchmark.
-fn untouched(program: impl AsRef<OsStr>) -> Command {
-    const STRANGE: [&str; 4] = ["SPARKLE_", "RUST_LOG", "CARGO_PKG_", "CARGO_MANIFEST_"];
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if STRANGE.iter().any(|strange| text.starts_with(strange)) {
-            command.env_remove(&name);
-        }
-    }
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-fn describe_machine(profile: Profile) -> Result<()> {
-    // Linux tells; elsewhere nothing is known.
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|_| "unknown".to_owned());
-    let of = |path: &str, name: &str| {
-        let text = read(path);
-        let line = text.lines().find(|line| line.starts_with(name));
-        let value = line.and_then(|line| line.split_once(':'));
-        value
-            .map_or("unknown", |(_, value)| value.trim())
-            .to_owned()
-    };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    say(&format!(
-        "machine      {cores} cores of {}, {} of memory, kernel {}\n\
-         load before  {} (what else runs here slows the figures)\n\
-         profile      {}; `cargo run` gives a newcomer debug",
-        of("/proc/cpuinfo", "model name"),
-        of("/proc/meminfo", "MemTotal"),
-        read("/proc/sys/kernel/osrelease").trim(),
-        read("/proc/loadavg").trim(),
-        profile.name()
-    ))
-}
-
-fn report(title: &str, waits: &[Duration], target: &str) -> Result<()> {
-    let at = |percent| percentile(waits, percent).as_secs_f64() * 1_000.0;
-    let (p50, p90, p99, max) = (at(50), at(90), at(99), at(100));
-    let n = waits.len();
-    let row = format!("  {title:<40}{n:>4}{p50:>9.2}{p90:>9.2}{p99:>9.2}{max:>9.2}   {target}");
-    say(row.trim_end())
-}
-
-/// The least that `percent` of them do not exceed; zero of none.
-fn percentile(waits: &[Duration], percent: usize) -> Duration {
-    let mut sorted = waits.to_vec();
-    sorted.sort_unstable();
-    let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
-    sorted.get(place).copied().unwrap_or_default()
-}
-
-fn say(line: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -1,6 +1,8 @@
 //! A real stack for tests and benchmarks: the program that `cargo run` starts, as a process, and a client
 //! that speaks to it over the wire.
 
+pub mod bench;
+
 use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
