@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sparkle_tests::{Stack, request};
+use sparkle_tests::{Client, Stack, request};
 
 /// A message that has the offline model say `pieces`, each after a pause.
 pub(crate) fn script(pieces: &[&str], pause_ms: u64) -> String {
@@ -237,13 +237,10 @@ async fn a_message_that_is_stopped_while_it_waits_costs_nothing() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_conversation_whose_deletion_was_cut_short_goes_on() -> Result<()> {
-    let stack = Stack::start().await?;
-    let mut client = stack.connect("ann").await?;
-    client.chat("s1", "thanks").await?;
-    // The messages are gone, the conversation is still listed: where a deletion may die.
-    for position in ["1", "2"] {
+/// Deletes messages of ann's conversation s1 behind the functions' back.
+async fn delete_messages(stack: &Stack, positions: &[u32]) -> Result<()> {
+    for position in positions {
+        let position = position.to_string();
         let key = json!({ "conversation": { "S": "ann/s1" }, "position": { "N": position } });
         let deletion = json!({ "TableName": "MessagesTable", "Key": key });
         let answer = sparkle_tests::http()
@@ -257,6 +254,16 @@ async fn a_conversation_whose_deletion_was_cut_short_goes_on() -> Result<()> {
             .await?;
         ensure!(answer.status().is_success(), "{}", answer.text().await?);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversation_whose_deletion_was_cut_short_goes_on() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    client.chat("s1", "thanks").await?;
+    // The messages are gone, the conversation is still listed: where a deletion may die.
+    delete_messages(&stack, &[1, 2]).await?;
     client.chat("s1", &script(&["still here"], 0)).await?;
     let history = client.ask("history", json!({ "session_id": "s1" })).await?;
     assert_eq!(history["payload"]["entries"][1]["text"], "still here");
@@ -383,6 +390,24 @@ async fn conversations_are_listed_paged_renamed_and_deleted() -> Result<()> {
     Ok(())
 }
 
+/// All of the conversation s1, page by page.
+async fn paged_history(client: &mut Client) -> Result<Vec<Value>> {
+    let (mut before, mut entries) = (Value::Null, Vec::new());
+    loop {
+        let payload = json!({ "session_id": "s1", "limit": 100, "before": before });
+        client.request("history", payload).await?;
+        let text = client.receive().await?;
+        ensure!(text.len() <= 32 * 1024, "{} bytes", text.len());
+        let page: Value = serde_json::from_str(&text)?;
+        let page = &page["payload"];
+        entries.extend(page["entries"].as_array().context("entries")?.clone());
+        before = page["next_before"].clone();
+        if before.is_null() {
+            return Ok(entries);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_long_history_comes_in_pages_that_fit_the_gateway() -> Result<()> {
     let stack = Stack::start().await?;
@@ -393,23 +418,12 @@ async fn a_long_history_comes_in_pages_that_fit_the_gateway() -> Result<()> {
             .chat("s1", &format!("{} {long}", script(&["answer"], 0)))
             .await?;
     }
-    let (mut before, mut entries) = (Value::Null, 0);
-    loop {
-        let payload = json!({ "session_id": "s1", "limit": 100, "before": before });
-        client.request("history", payload).await?;
-        let text = client.receive().await?;
-        ensure!(text.len() <= 32 * 1024, "{} bytes", text.len());
-        let page: Value = serde_json::from_str(&text)?;
-        entries += page["payload"]["entries"]
-            .as_array()
-            .context("entries")?
-            .len();
-        before = page["payload"]["next_before"].clone();
-        if before.is_null() {
-            break;
-        }
-    }
-    assert_eq!(entries, 8);
+    assert_eq!(paged_history(&mut client).await?.len(), 8);
+    // Each message nearly fills a page; where a deletion was cut short, positions have a gap.
+    let long = "x".repeat(20_000);
+    client.chat("s1", &script(&[&long], 0)).await?;
+    delete_messages(&stack, &[3, 4, 5, 6, 7, 8]).await?;
+    assert_eq!(paged_history(&mut client).await?.len(), 4);
     Ok(())
 }
 

@@ -1,10 +1,6 @@
 //! The requests that one frame answers.
 
-use sparkle_aws::{
-    failure::Failure,
-    table::conversations::{Deleted, Page},
-    token::TokenError,
-};
+use sparkle_aws::{failure::Failure, table::conversations::Deleted, token::TokenError};
 use sparkle_core::{
     frame::{Ack, Body, ErrorBody, ErrorCode, ServerFrame, SessionsRequest},
     id::SessionId,
@@ -48,18 +44,18 @@ impl Asked<'_> {
         limit: u32,
     ) -> Result<Option<ErrorBody>, Failure> {
         let user_id = &self.identity.user_id;
-        let Page { entries, oldest } = self
+        let page = self
             .app
             .conversations
             .page(user_id, session_id, before, limit)
             .await?;
-        self.reply_fitting(entries.len(), |kept| {
-            let dropped = entries.len() - kept;
-            let oldest = oldest.saturating_add(u64::try_from(dropped).unwrap_or(u64::MAX));
+        self.reply_fitting(page.len(), |kept| {
+            let kept = page.get(page.len() - kept..).unwrap_or_default();
+            let oldest = kept.first().map(|oldest| oldest.position);
             Body::History {
                 session_id: session_id.clone(),
-                entries: entries.get(dropped..).unwrap_or_default().to_vec(),
-                next_before: Some(oldest).filter(|&position| position > 1),
+                entries: kept.iter().map(|placed| placed.entry.clone()).collect(),
+                next_before: oldest.filter(|&position| position > 1),
             }
         })
         .await

@@ -69,13 +69,13 @@ pub struct Recent {
     pub entries: Vec<HistoryEntry>,
 }
 
-/// A part of a conversation.
+/// A message and its place in the conversation. The next page ends before the first one's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// Oldest first.
-    pub entries: Vec<HistoryEntry>,
-    /// The position of the first of them; 0 if there are none.
-    pub oldest: u64,
+pub struct Placed {
+    /// From 1; not always one more than that of the message before.
+    pub position: u64,
+    /// What was said.
+    pub entry: HistoryEntry,
 }
 
 /// What became of a deletion.
@@ -118,13 +118,15 @@ impl Conversations {
         );
         // Not from the newest message: a deletion that was cut short leaves a row and fewer messages.
         let length = row?.map_or(Ok(0), |row| number_of(&row, "messages"))?;
-        Ok(Recent {
-            length,
-            entries: oldest_first(&items?)?,
-        })
+        let entries = items?
+            .iter()
+            .rev()
+            .map(history_entry)
+            .collect::<Result<_, _>>()?;
+        Ok(Recent { length, entries })
     }
 
-    /// A page of at most `limit` messages before a position, or the newest. Cost: one query.
+    /// At most `limit` messages before a position, or the newest, oldest first. Cost: one query.
     ///
     /// # Errors
     /// [`TableError`].
@@ -134,16 +136,16 @@ impl Conversations {
         session: &SessionId,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<Page, TableError> {
+    ) -> Result<Vec<Placed>, TableError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let items = self.newest(user, session, before, limit).await?;
-        let oldest = items
-            .last()
-            .map_or(Ok(0), |oldest| number_of(oldest, "position"))?;
-        Ok(Page {
-            entries: oldest_first(&items)?,
-            oldest,
-        })
+        let placed = |item| {
+            Ok(Placed {
+                position: number_of(item, "position")?,
+                entry: history_entry(item)?,
+            })
+        };
+        items.iter().rev().map(placed).collect()
     }
 
     async fn session(
@@ -393,10 +395,6 @@ fn session_entry(item: &Item) -> Result<SessionEntry, TableError> {
         updated_at: Timestamp::from_unix_ms(number_of(item, "updated_at")?),
         messages: number_of(item, "messages")?,
     })
-}
-
-fn oldest_first(newest_first: &[Item]) -> Result<Vec<HistoryEntry>, TableError> {
-    newest_first.iter().rev().map(history_entry).collect()
 }
 
 fn history_entry(item: &Item) -> Result<HistoryEntry, TableError> {
