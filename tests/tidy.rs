@@ -337,8 +337,22 @@ fn a8_every_queue_source_reports_failures_and_has_a_dead_letter_queue_and_time()
 
 #[test]
 fn a8_no_policy_allows_everything_and_every_route_is_an_alias() {
-    for (id, function) in resources("AWS::Serverless::Function") {
-        let policies = serde_yaml_ng::to_string(&function["Policies"]).unwrap();
+    let functions = resources("AWS::Serverless::Function");
+    for (id, function) in &functions {
+        // SAM's own role for a source lets its function read every queue and stream of the account.
+        let has_source = function["Events"].as_mapping().is_some_and(|events| {
+            let kinds = events.iter().map(|(_, event)| &event["Type"]);
+            kinds
+                .into_iter()
+                .any(|kind| kind == "SQS" || kind == "DynamoDB")
+        });
+        assert!(
+            !has_source || !function["Role"].is_null(),
+            "A8: {id} has a source and no role of its own"
+        );
+    }
+    for (id, holder) in functions.into_iter().chain(resources("AWS::IAM::Role")) {
+        let policies = serde_yaml_ng::to_string(&holder["Policies"]).unwrap();
         for line in policies.lines() {
             let value = line
                 .rsplit(['-', ' '])
