@@ -86,7 +86,7 @@ async fn built_stack(profile: Profile) -> Result<()> {
             for conversations in CONVERSATIONS {
                 turns(&stack, store, model, conversations).await?;
             }
-            stack.process.stop().await?;
+            stack.stop().await?;
         }
     }
     say(
@@ -102,7 +102,7 @@ async fn starts(programs: &Path, store: Store) -> Result<()> {
         starts.push(stack.process.ready_after);
         let mut client = stack.connect("newcomer").await?;
         deltas.push(turn(&mut client, "first", None).await?.delta);
-        stack.process.stop().await?;
+        stack.stop().await?;
     }
     say(&format!("fresh stack, store in {}", store.name()))?;
     report("built stack to ready", &starts, "")?;

@@ -102,7 +102,7 @@ pub struct Stack {
     pub process: Process,
     program: PathBuf,
     // After the process: it writes there.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Stack {
@@ -111,6 +111,19 @@ impl Stack {
     /// # Errors
     /// It did not start; the error holds its log.
     pub async fn start(programs: &Path, store: Store, model: Option<&str>) -> Result<Self> {
+        Self::start_with(programs, store, model, &[]).await
+    }
+
+    /// The same, with variables of the environment.
+    ///
+    /// # Errors
+    /// It did not start; the error holds its log.
+    pub async fn start_with(
+        programs: &Path,
+        store: Store,
+        model: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let program = programs.join("sparkle");
         let folder = Folder::new()?;
         let mut command = untouched(&program);
@@ -128,10 +141,11 @@ impl Stack {
                 .env("SPARKLE_LLM_BASE_URL", base_url)
                 .env("SPARKLE_LLM_MODEL", "gpt-4o-mini"),
         };
+        command.envs(variables.iter().copied());
         Ok(Self {
             process: Process::start(&mut command, &folder.path().join("log"), PATIENCE).await?,
             program,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -141,6 +155,15 @@ impl Stack {
     /// The handshake failed.
     pub async fn connect(&self, user: &str) -> Result<Client> {
         self.process.connect(&self.token(user).await?).await
+    }
+
+    /// Kills it and returns what it logged.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub async fn stop(self) -> Result<String> {
+        self.process.stop().await?;
+        Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
 
     /// A token of `user`.
@@ -166,6 +189,8 @@ pub struct Process {
     pub ready_after: Duration,
     /// Its WebSocket.
     pub ws: String,
+    /// Its DynamoDB.
+    pub dynamodb: String,
     /// The token that it printed.
     pub token: String,
     /// Kept open: the stack may write there.
@@ -199,6 +224,7 @@ impl Process {
         Ok(Self {
             ready_after,
             ws: address("ws")?,
+            dynamodb: address("dynamodb")?,
             token: address("token")?,
             child,
             _stdout: stdout,
