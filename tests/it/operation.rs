@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sparkle_tests::{Folder, Options, Stack, http, request, root};
+use sparkle_tests::{Folder, Options, Stack, binaries, http, request, root};
 
 #[tokio::test]
 async fn history_survives_a_kill_of_the_stack() -> Result<()> {
@@ -162,6 +162,31 @@ async fn a_template_that_cannot_be_served_is_refused_by_the_resources_name() -> 
         said.contains("LearnerSearch") && said.contains("AWS::OpenSearchService::Domain"),
         "{said}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_the_template_does_not_permit_is_refused_here_too() -> Result<()> {
+    let template = std::fs::read_to_string(root().join("template.yaml"))?;
+    let permitted = "Action: dynamodb:UpdateItem\n              Resource: !GetAtt RatesTable.Arn";
+    assert!(template.contains(permitted));
+    let less = template.replace(permitted, &permitted.replace("UpdateItem", "GetItem"));
+    // Below the repository: what stands in it is built from where the template is.
+    let path = binaries().join("template-of-less.yaml");
+    std::fs::write(&path, less)?;
+    let stack = Options::default()
+        .argument("--template")
+        .argument(path.display().to_string())
+        .start()
+        .await?;
+    let mut client = stack.connect("ann").await?;
+    client.request("ping", json!({})).await?;
+    let answer = client.frame().await?;
+    assert_eq!(answer["message"], "Internal server error", "{answer}");
+    let said = stack.kill().await?;
+    let denied = "ws-message is not authorized to perform: dynamodb:UpdateItem on resource: \
+                  arn:aws:dynamodb:us-east-1:000000000000:table/RatesTable";
+    assert!(said.contains(denied), "{said}");
     Ok(())
 }
 

@@ -3,10 +3,12 @@
 //! It is the platform, not the application: it knows AWS's interfaces and nothing of chats,
 //! except in `token` and `chat`, the two commands that are clients.
 
+pub mod access;
 pub mod binaries;
 pub mod chat;
 pub mod dynamo;
 pub mod gateway;
+pub mod iam;
 pub mod lambda;
 pub mod metrics;
 pub mod page;

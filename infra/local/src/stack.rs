@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use axum::serve::ListenerExt;
+use axum::{Router, serve::ListenerExt};
 use serde::Serialize;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -18,6 +18,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    access::{Access, access_key, guard},
     binaries, dynamo,
     gateway::{Gateway, Limits},
     lambda::{Executable, Lambda},
@@ -54,6 +55,8 @@ pub struct Addresses {
 struct Listeners {
     http: TcpListener,
     dynamodb: Option<TcpListener>,
+    /// What the functions see of it.
+    guarded_dynamodb: TcpListener,
     sqs: TcpListener,
 }
 
@@ -75,30 +78,34 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let template = Template::load(&template_path, &surroundings(&sqs_url))?;
     let mint = Mint::open(&settings)?;
     let binaries = build(&template_path, &template.functions).await?;
-
-    let files = (!settings.ephemeral).then_some(&settings.data_dir);
-    if let Some(directory) = files {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create the data directory {}", directory.display()))?;
-    }
+    let files = data_dir(&settings)?;
     let mut services = JoinSet::new();
     if let Some(listener) = listeners.dynamodb {
-        let database = dynamo::open(files.map(|dir| dir.join("dynamodb.sqlite")).as_deref())?;
+        let file = files.map(|directory| directory.join("dynamodb.sqlite"));
+        let database = dynamo::open(file.as_deref())?;
         services.spawn(dynamo::serve(listener, database));
     }
     dynamo::create(&dynamodb_url, &template.tables).await?;
+    let access = access(&template);
+    // What is reached by TLS is not looked into.
+    let functions_dynamodb_url = match dynamodb_url.strip_prefix("http://") {
+        Some(upstream) => {
+            let listener = listeners.guarded_dynamodb;
+            let url = format!("http://{}", listener.local_addr()?);
+            let upstream = upstream.trim_end_matches('/').to_owned();
+            services.spawn(guard::dynamodb(listener, access.clone(), upstream));
+            url
+        }
+        None => dynamodb_url.clone(),
+    };
     let queues_file = files.map(|directory| directory.join("sqs.sqlite"));
-    let sqs = Sqs::open(
-        queues_file.as_deref(),
-        template.queues.clone(),
-        sqs_url.clone(),
-    )?;
-    let router = sqs.router();
-    services.spawn(async move { drop(axum::serve(listeners.sqs.tap_io(at_once), router).await) });
+    let queues = template.queues.clone();
+    let sqs = Sqs::open(queues_file.as_deref(), queues, sqs_url.clone())?;
+    services.spawn(serve(listeners.sqs, guard::sqs(&access, sqs.router())));
 
     let endpoints = Endpoints {
         http: http_address,
-        dynamodb: &dynamodb_url,
+        dynamodb: &functions_dynamodb_url,
         sqs: &sqs_url,
     };
     let executables = executables(&template.functions, &binaries, &endpoints, &mint);
@@ -111,8 +118,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         Limits::default(),
     );
     let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
+    services.spawn(serve(listeners.http, guard::connections(&access, router)));
     lambda.poll_queues(sqs);
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
@@ -125,7 +131,6 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         pid: std::process::id(),
     });
     until_told_to_stop().await?;
-    info!("stopping");
     gateway.close_all().await;
     lambda.shutdown().await;
     services.shutdown().await;
@@ -145,6 +150,7 @@ impl Listeners {
         Ok(Self {
             http: bind(settings.port, "--port").await?,
             dynamodb,
+            guarded_dynamodb: bind(0, "--port").await?,
             sqs: bind(other(settings.sqs_port, 9324), "--sqs-port").await?,
         })
     }
@@ -154,6 +160,32 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
         format!("port {port} cannot be used; choose another with {flag}, or `--port 0` for free ones")
     })
+}
+
+fn data_dir(settings: &Settings) -> anyhow::Result<Option<&PathBuf>> {
+    let files = (!settings.ephemeral).then_some(&settings.data_dir);
+    if let Some(directory) = files {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create the data directory {}", directory.display()))?;
+    }
+    Ok(files)
+}
+
+fn access(template: &Template) -> Access {
+    let access = Access::of(template);
+    for (function, what) in access.unchecked() {
+        info!(
+            function,
+            "its calls are not checked: what {what} allows is not in the template"
+        );
+    }
+    access
+}
+
+/// Serves until it is dropped.
+async fn serve(listener: TcpListener, router: Router) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    drop(axum::serve(listener.tap_io(at_once), service).await);
 }
 
 /// Sends small writes as they come. Otherwise a frame that follows another waits for the client to
@@ -251,6 +283,8 @@ fn environment(
             gateway,
         ),
         ("SPARKLE_JWT_SECRET".to_owned(), mint.secret.clone()),
+        // By this its calls are known to be its own.
+        ("AWS_ACCESS_KEY_ID".to_owned(), access_key(&function.name)),
     ]);
     environment.extend(shell_environment());
     environment
@@ -262,5 +296,6 @@ async fn until_told_to_stop() -> anyhow::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
     }
+    info!("stopping");
     Ok(())
 }

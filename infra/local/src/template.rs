@@ -6,6 +6,7 @@
 
 mod error;
 mod intrinsics;
+mod permissions;
 mod properties;
 mod resources;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use serde_yaml_ng::{Mapping, Value as Yaml};
 
 pub use error::TemplateError;
 use intrinsics::{Kind, Resolver, Resource};
+pub use permissions::Permissions;
 use properties::{Place, scalar};
 
 use crate::sqs::QueueSpec;
@@ -27,6 +29,8 @@ use crate::sqs::QueueSpec;
 pub struct Template {
     /// The functions.
     pub functions: Vec<Function>,
+    /// What each function may do, by its name.
+    pub permissions: BTreeMap<String, Permissions>,
     /// The queues; dead-letter queues are among them. A queue's name is `QueueName`, or its
     /// logical id with a FIFO queue's `.fifo`.
     pub queues: Vec<QueueSpec>,
@@ -251,6 +255,7 @@ fn classify(id: &str, resource: &Yaml, globals: &Yaml) -> Result<Resource, Templ
         "AWS::SQS::Queue" => Kind::Queue,
         "AWS::DynamoDB::Table" => Kind::Table,
         "AWS::Serverless::WebSocketApi" => Kind::Api,
+        "AWS::IAM::Role" => Kind::Role,
         kind if skipped.iter().any(|prefix| kind.starts_with(prefix)) => Kind::Skipped,
         kind => {
             let (resource, kind) = (id.to_owned(), kind.to_owned());
@@ -260,7 +265,7 @@ fn classify(id: &str, resource: &Yaml, globals: &Yaml) -> Result<Resource, Templ
     let properties = resource.get("Properties").cloned().unwrap_or(Yaml::Null);
     let properties = match kind {
         Kind::Function => merge(globals.clone(), properties),
-        Kind::Queue | Kind::Table | Kind::Api | Kind::Skipped => properties,
+        Kind::Queue | Kind::Table | Kind::Api | Kind::Role | Kind::Skipped => properties,
     };
     Ok(Resource { kind, properties })
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
 use super::{
-    Surroundings, TemplateError,
+    Surroundings, TemplateError, permissions,
     properties::{Place, scalar},
 };
 use crate::sqs::{ACCOUNT, REGION};
@@ -32,6 +32,7 @@ pub(super) enum Kind {
     Queue,
     Table,
     Api,
+    Role,
     /// It means nothing locally.
     Skipped,
 }
@@ -222,7 +223,7 @@ impl<'a> Resolver<'a> {
             _ if published.is_some() => Err(unresolved(place, name)),
             Kind::Queue => self.queue_url(id),
             Kind::Table => self.name(id),
-            Kind::Api | Kind::Skipped => Ok(id.to_owned()),
+            Kind::Api | Kind::Role | Kind::Skipped => Ok(id.to_owned()),
         }
     }
 
@@ -256,6 +257,7 @@ impl<'a> Resolver<'a> {
             (Kind::Queue, "QueueUrl") => self.queue_url(id),
             (Kind::Table, "Arn") => Ok(arn("dynamodb", format!("table/{}", self.name(id)?))),
             (Kind::Api, "ApiId") => Ok(id.to_owned()),
+            (Kind::Role, "Arn") => Ok(permissions::role_arn(id)),
             (Kind::Skipped, _) => Ok(arn("local", format!("{id}/{attribute}"))),
             _ => Err(unresolved(place, &reference)),
         }
@@ -339,7 +341,7 @@ impl<'a> Resolver<'a> {
                     let ending = if is_fifo { ".fifo" } else { "" };
                     Ok(text("QueueName")?.unwrap_or_else(|| format!("{id}{ending}")))
                 }
-                Kind::Api | Kind::Skipped => Ok(id.to_owned()),
+                Kind::Api | Kind::Role | Kind::Skipped => Ok(id.to_owned()),
             }
         })
     }

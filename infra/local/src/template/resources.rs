@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Function, QueueSource, Table, Template, TemplateError, WebSocketApi,
     intrinsics::{Kind, Resolver},
+    permissions,
     properties::{Place, Properties},
 };
 use crate::sqs::{DeadLetter, DeduplicationScope, QueueSpec, ThroughputLimit};
@@ -16,6 +17,7 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
     let mut queues = BTreeMap::new();
     let mut tables = Vec::new();
     let mut apis = Vec::new();
+    let (mut roles, mut holders) = (BTreeMap::new(), Vec::new());
     for id in order {
         let Some(resource) = resolver.resources.get(id) else {
             continue;
@@ -27,7 +29,16 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
         let value = resolver.resolve(&place, &resource.properties)?;
         let properties = Properties::new(place, value.unwrap_or(Value::Null))?;
         match resource.kind {
-            Kind::Function => functions.push(function(id, &properties, resolver)?),
+            Kind::Function => {
+                functions.push(function(id, &properties, resolver)?);
+                holders.push((resolver.name(id)?, properties));
+            }
+            Kind::Role => {
+                roles.insert(
+                    permissions::role_arn(id),
+                    permissions::of_role(&properties)?,
+                );
+            }
             Kind::Queue => {
                 queues.insert(id, queue(id, &properties, resolver)?);
             }
@@ -48,8 +59,13 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
     check_sources(&functions, &queues)?;
     check_routes(&api, &functions)?;
     let queues = order.iter().filter_map(|id| queues.remove(id)).collect();
+    let permissions = holders
+        .into_iter()
+        .map(|(name, properties)| Ok((name, permissions::of_function(&properties, &roles)?)))
+        .collect::<Result<_, TemplateError>>()?;
     Ok(Template {
         functions,
+        permissions,
         queues,
         tables,
         api,
