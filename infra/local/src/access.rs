@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     iam::{self, Decision},
     sqs::{ACCOUNT, REGION},
-    template::{Permissions, Template},
+    template::{Function, Permissions, Template},
 };
 
 /// What each function may do.
@@ -49,6 +49,21 @@ impl Access {
             by_function: Arc::new(template.permissions.clone()),
             stage: format!("{}/{}", template.api.logical_id, template.api.stage).into(),
         }
+    }
+
+    /// Whether each function may take the messages of its queues: Lambda refuses a source otherwise.
+    ///
+    /// # Errors
+    /// [`Denied`] names the first one that may not.
+    pub fn sources(&self, functions: &[Function]) -> Result<(), Denied> {
+        for function in functions {
+            for source in &function.queue_sources {
+                for operation in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes"] {
+                    self.queue(&function.name, operation, &source.queue)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Functions that are not checked, with what grants their permissions outside the template.
@@ -90,6 +105,10 @@ impl Access {
         let Some(function) = self.caller(authorization) else {
             return Ok(());
         };
+        self.queue(function, operation, queue)
+    }
+
+    fn queue(&self, function: &str, operation: &str, queue: &str) -> Result<(), Denied> {
         let action = operation.strip_suffix("Batch").unwrap_or(operation);
         let resource = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}");
         self.check(function, &format!("sqs:{action}"), &resource)
@@ -134,7 +153,6 @@ impl Access {
             resource: resource.to_owned(),
             because,
         };
-        tracing::warn!("{denied}");
         Err(denied)
     }
 }

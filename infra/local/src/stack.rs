@@ -86,7 +86,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         services.spawn(dynamo::serve(listener, database));
     }
     dynamo::create(&dynamodb_url, &template.tables).await?;
-    let access = access(&template);
+    let access = access(&template)?;
     // What is reached by TLS is not looked into.
     let functions_dynamodb_url = match dynamodb_url.strip_prefix("http://") {
         Some(upstream) => {
@@ -171,7 +171,7 @@ fn data_dir(settings: &Settings) -> anyhow::Result<Option<&PathBuf>> {
     Ok(files)
 }
 
-fn access(template: &Template) -> Access {
+fn access(template: &Template) -> anyhow::Result<Access> {
     let access = Access::of(template);
     for (function, what) in access.unchecked() {
         info!(
@@ -180,6 +180,9 @@ fn access(template: &Template) -> Access {
         );
     }
     access
+        .sources(&template.functions)
+        .context("Lambda would refuse a function's queue; give the function's role the action")?;
+    Ok(access)
 }
 
 /// Serves until it is dropped.

@@ -235,8 +235,9 @@ fn operation_of(target: &str) -> &str {
 
 const KIND: &str = "AccessDeniedException";
 
-/// In the form that every SDK reads.
+/// In the form that every SDK reads. Says it in the log too: functions seldom do.
 fn body_of(denied: &Denied) -> String {
+    tracing::warn!("{denied}");
     let message = denied.to_string();
     let kind = format!("com.amazon.coral.service#{KIND}");
     json!({ "__type": kind, "Message": message, "message": message }).to_string()
