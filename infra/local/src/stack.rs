@@ -18,13 +18,14 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    binaries, dynamo,
+    binaries,
+    dynamo::{self, Streams},
     gateway::{Gateway, Limits},
-    lambda::{Executable, Lambda},
+    lambda::{Duplicates, Executable, Lambda},
     metrics::Metrics,
     page,
     settings::{Settings, shell_environment},
-    sqs::Sqs,
+    sqs::{Outside, Queues, Sqs},
     template::{Function, Surroundings, Template},
     token::{Mint, Token},
 };
@@ -54,7 +55,7 @@ pub struct Addresses {
 struct Listeners {
     http: TcpListener,
     dynamodb: Option<TcpListener>,
-    sqs: TcpListener,
+    sqs: Option<TcpListener>,
 }
 
 /// Starts everything, says where it is, and runs until it is told to stop.
@@ -63,7 +64,7 @@ struct Listeners {
 /// What could not be started, and what to do about it.
 pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&settings).await?;
-    let sqs_url = format!("http://{}", listeners.sqs.local_addr()?);
+    let sqs_url = listeners.sqs_url(&settings)?;
     let dynamodb_url = match (&listeners.dynamodb, &settings.dynamodb_endpoint) {
         (Some(listener), _) => format!("http://{}", listener.local_addr()?),
         (None, Some(endpoint)) => endpoint.clone(),
@@ -72,7 +73,8 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let http_address = listeners.http.local_addr()?;
 
     let template_path = find(&settings.template)?;
-    let template = Template::load(&template_path, &surroundings(&sqs_url))?;
+    let mut surroundings = surroundings(&sqs_url);
+    let mut template = Template::load(&template_path, &surroundings)?;
     let mint = Mint::open(&settings)?;
     let binaries = build(&template_path, &template.functions).await?;
 
@@ -87,15 +89,15 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         services.spawn(dynamo::serve(listener, database));
     }
     dynamo::create(&dynamodb_url, &template.tables).await?;
-    let queues_file = files.map(|directory| directory.join("sqs.sqlite"));
-    let sqs = Sqs::open(
-        queues_file.as_deref(),
-        template.queues.clone(),
-        sqs_url.clone(),
-    )?;
-    let router = sqs.router();
-    services.spawn(async move { drop(axum::serve(listeners.sqs.tap_io(at_once), router).await) });
-
+    let queues = match listeners.sqs {
+        Some(listener) => serve_queues(listener, &sqs_url, files, &template, &mut services)?.into(),
+        None => Outside::create(&sqs_url, &template.queues).await?.into(),
+    };
+    if let Queues::Outside(outside) = &queues {
+        // Only now it is known how that service writes its queues' URLs.
+        surroundings.queue_urls = outside.urls().clone();
+        template = Template::load(&template_path, &surroundings)?;
+    }
     let endpoints = Endpoints {
         http: http_address,
         dynamodb: &dynamodb_url,
@@ -113,7 +115,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
-    lambda.poll_queues(sqs);
+    invoke_from_sources(&lambda, queues, &dynamodb_url, &settings);
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
     announce(&Addresses {
@@ -132,7 +134,41 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     Ok(())
 }
 
+/// Serves the built-in queues.
+fn serve_queues(
+    listener: TcpListener,
+    url: &str,
+    files: Option<&PathBuf>,
+    template: &Template,
+    services: &mut JoinSet<()>,
+) -> anyhow::Result<Sqs> {
+    let file = files.map(|directory| directory.join("sqs.sqlite"));
+    let sqs = Sqs::open(file.as_deref(), template.queues.clone(), url.to_owned())?;
+    let router = sqs.router();
+    services.spawn(async move { drop(axum::serve(listener.tap_io(at_once), router).await) });
+    Ok(sqs)
+}
+
+/// Has queues, streams and schedules invoke the functions.
+fn invoke_from_sources(lambda: &Lambda, queues: Queues, dynamodb_url: &str, settings: &Settings) {
+    let duplicates = Duplicates {
+        share: settings.duplicates,
+        seed: settings.seed,
+    };
+    lambda.poll_queues(queues, duplicates);
+    lambda.poll_streams(&Streams::new(dynamodb_url));
+    lambda.run_schedules();
+}
+
 impl Listeners {
+    fn sqs_url(&self, settings: &Settings) -> anyhow::Result<String> {
+        match (&self.sqs, &settings.sqs_endpoint) {
+            (Some(listener), _) => Ok(format!("http://{}", listener.local_addr()?)),
+            (None, Some(endpoint)) => Ok(endpoint.trim_end_matches('/').to_owned()),
+            (None, None) => Err(anyhow!("no SQS")),
+        }
+    }
+
     async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let other = |port: Option<u16>, default| match settings.port {
             0 => port.unwrap_or(0),
@@ -145,7 +181,10 @@ impl Listeners {
         Ok(Self {
             http: bind(settings.port, "--port").await?,
             dynamodb,
-            sqs: bind(other(settings.sqs_port, 9324), "--sqs-port").await?,
+            sqs: match settings.sqs_endpoint {
+                Some(_) => None,
+                None => Some(bind(other(settings.sqs_port, 9324), "--sqs-port").await?),
+            },
         })
     }
 }
@@ -189,6 +228,7 @@ fn surroundings(sqs_url: &str) -> Surroundings {
     Surroundings {
         sqs_url: sqs_url.to_owned(),
         parameters,
+        ..Surroundings::default()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::sqs::{DeadLetter, DeduplicationScope, ThroughputLimit};
 fn surroundings() -> Surroundings {
     Surroundings {
         sqs_url: "http://127.0.0.1:9324".to_owned(),
-        parameters: BTreeMap::new(),
+        ..Surroundings::default()
     }
 }
 
