@@ -25,12 +25,12 @@ pub(super) fn read(function: &str, properties: &Properties) -> Result<Events, Te
         .transpose()?;
     for (name, event) in events.unwrap_or_default() {
         let kind = event.required_text("Type")?;
-        let properties = event.required_object("Properties")?;
+        let properties = || event.required_object("Properties");
         match kind.as_str() {
-            "SQS" => read.queues.extend(queue_source(&properties)?),
-            "DynamoDB" => read.streams.extend(stream_source(&properties)?),
-            "Schedule" => read.schedules.extend(rule(&name, &properties)?),
-            "ScheduleV2" => read.schedules.extend(scheduler(&name, &properties)?),
+            "SQS" => read.queues.extend(queue_source(&properties()?)?),
+            "DynamoDB" => read.streams.extend(stream_source(&properties()?)?),
+            "Schedule" => read.schedules.extend(rule(&name, &properties()?)?),
+            "ScheduleV2" => read.schedules.extend(scheduler(&name, &properties()?)?),
             _ => {
                 return Err(TemplateError::UnsupportedEvent {
                     resource: function.to_owned(),
