@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
     let variable = |name: &str| variables.get(name).map_or("", String::as_str);
     match variable("ECHO_INIT") {
         "error" => return Err("ECHO_INIT says so".into()),
-        "panic" => panic!("ECHO_INIT says so"),
+        "panic" => panics(),
         "exit" => return Ok(()),
         "hang" => std::future::pending().await,
         "slow" => time::sleep(Duration::from_secs(4)).await,
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Error> {
         "report" => {
             let body = r#"{"errorType":"Extension.SaidSo"}"#;
             call("POST", "init/error", body).await?;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         _ => {}
     }
@@ -46,6 +46,11 @@ async fn main() -> Result<(), Error> {
         result = lambda_runtime::run(function) => result,
         Some(()) = exits.recv() => Err("the event asked for an exit".into()),
     }
+}
+
+#[expect(clippy::panic, reason = "what the test asks for")]
+fn panics() {
+    panic!("ECHO_INIT says so");
 }
 
 async fn handle(event: LambdaEvent<Value>, exit: &mpsc::Sender<()>) -> Result<Value, Error> {

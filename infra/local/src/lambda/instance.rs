@@ -15,10 +15,10 @@ use tokio::{
 
 use super::{
     InvokeError, function_arn,
-    logs::{Logs, how, keep_end},
+    logs::{Logs, keep_end},
     memory,
     pool::{Job, NextJob, Pool, SoonFree, Start, Withdrawn, answer},
-    report::Report,
+    report::{Report, how},
     runtime_api::{Call, Outcome, RuntimeApi, Work},
     unix_time_ms,
 };

@@ -8,7 +8,6 @@
 use std::{
     collections::VecDeque,
     io::{self, Write as _},
-    process::ExitStatus,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -108,15 +107,6 @@ impl Logs {
 
 fn kept(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An exit in Lambda's words, after "Runtime exited".
-pub(super) fn how(exit: &io::Result<ExitStatus>) -> String {
-    match exit {
-        Ok(status) if status.success() => "without providing a reason".to_owned(),
-        Ok(status) => format!("with error: {status}"),
-        Err(error) => format!("with error: {error}"),
-    }
 }
 
 async fn read(pipe: Receiver, mut lines: Lines, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {

@@ -1,6 +1,7 @@
-//! Hides how Lambda sums up an invocation: the lines START, END and REPORT of its log.
+//! Hides how Lambda sums up an invocation: the lines START, END and REPORT of its log, and its
+//! words for an exit.
 
-use std::time::Duration;
+use std::{io, process::ExitStatus, time::Duration};
 
 use rustix::process::Pid;
 use tokio::time::Instant;
@@ -76,6 +77,15 @@ impl Report {
 fn milliseconds(time: Duration) -> String {
     let hundredths = time.as_micros() / 10;
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// An exit in Lambda's words, after "Runtime exited".
+pub(super) fn how(exit: &io::Result<ExitStatus>) -> String {
+    match exit {
+        Ok(status) if status.success() => "without providing a reason".to_owned(),
+        Ok(status) => format!("with error: {status}"),
+        Err(error) => format!("with error: {error}"),
+    }
 }
 
 #[cfg(test)]

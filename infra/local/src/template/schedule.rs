@@ -193,6 +193,14 @@ mod tests {
                     "2026-11-24T10:45:00Z",
                 ],
             ),
+        ] {
+            assert_eq!(next_three(expression), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn days_are_counted_as_aws_counts_them() {
+        for (expression, expected) in [
             // Sunday is 1.
             (
                 "cron(0 0 ? * 1 *)",
@@ -254,6 +262,10 @@ mod tests {
         ] {
             assert_eq!(next_three(expression), expected, "{expression}");
         }
+    }
+
+    #[test]
+    fn what_never_comes_is_never_due() {
         assert!(next_three("cron(0 9 1 1 ? 2020)").is_empty());
         assert!(next_three("cron(0 0 31 2 ? *)").is_empty());
     }

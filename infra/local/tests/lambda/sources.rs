@@ -65,13 +65,7 @@ fn events(file: &Path) -> Vec<Value> {
     events.collect()
 }
 
-#[tokio::test]
-async fn schedules_invoke_with_the_event_that_eventbridge_sends() -> Result<()> {
-    let folder = Folder::new("schedules")?;
-    let file = folder.0.join("log");
-    let template = template(
-        &folder,
-        "EveryMinute:
+const SCHEDULES: &str = "EveryMinute:
   Type: Schedule
   Properties: { Schedule: rate(1 minute), Name: each }
 Nightly:
@@ -88,8 +82,13 @@ Off:
   Properties: { Schedule: rate(1 minute), Name: off, Enabled: false }
 Disabled:
   Type: ScheduleV2
-  Properties: { ScheduleExpression: rate(1 minute), Name: off, State: DISABLED }",
-    )?;
+  Properties: { ScheduleExpression: rate(1 minute), Name: off, State: DISABLED }";
+
+#[tokio::test]
+async fn schedules_invoke_with_the_event_that_eventbridge_sends() -> Result<()> {
+    let folder = Folder::new("schedules")?;
+    let file = folder.0.join("log");
+    let template = template(&folder, SCHEDULES)?;
     let lambda = start(&template, &file).await?;
     lambda.run_schedules();
     let of = |name: &str| -> Vec<Value> {

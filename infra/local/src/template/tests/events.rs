@@ -47,7 +47,8 @@ fn a_stream_of_a_table_is_a_source() {
         bisects_batch_on_error: false,
         reports_batch_item_failures: false,
     };
-    assert_eq!(g("", &event("")).stream_sources, [by_default.clone()]);
+    let read = g("", &event("")).stream_sources;
+    assert_eq!(read, std::slice::from_ref(&by_default));
     let more = ", BatchSize: 7, MaximumBatchingWindowInSeconds: 3, MaximumRetryAttempts: 2, \
                 MaximumRecordAgeInSeconds: 60, BisectBatchOnFunctionError: true, \
                 FunctionResponseTypes: [ReportBatchItemFailures]";
@@ -111,10 +112,8 @@ fn retries_of_asynchronous_invocations_are_lambdas_unless_said() {
 }
 
 #[test]
-fn an_event_that_aws_would_refuse_or_that_is_not_served_is_named() {
+fn a_stream_that_aws_would_refuse_or_that_is_not_served_is_named() {
     let stream = |properties: &str| format!("{{ Type: DynamoDB, Properties: {{ {properties} }} }}");
-    let rule = |properties: &str| format!("{{ Type: Schedule, Properties: {{ {properties} }} }}");
-    let v2 = |properties: &str| format!("{{ Type: ScheduleV2, Properties: {{ {properties} }} }}");
     let arn = "Stream: !GetAtt T.StreamArn";
     for (function, event, table, expected) in [
         (
@@ -151,6 +150,17 @@ fn an_event_that_aws_would_refuse_or_that_is_not_served_is_named() {
             STREAM,
             "Events.E.Properties.FilterCriteria of G is not served",
         ),
+    ] {
+        let error = refused(&with(function, &event, table));
+        assert!(error.starts_with(expected), "{event}: {error}");
+    }
+}
+
+#[test]
+fn a_schedule_that_aws_would_refuse_or_that_is_not_served_is_named() {
+    let rule = |properties: &str| format!("{{ Type: Schedule, Properties: {{ {properties} }} }}");
+    let v2 = |properties: &str| format!("{{ Type: ScheduleV2, Properties: {{ {properties} }} }}");
+    for (function, event, table, expected) in [
         (
             "",
             rule("Schedule: rate(1 minutes)"),
