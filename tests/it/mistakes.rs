@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 use sparkle_tests::{Stack, http};
 
-use crate::small::Small;
+use crate::small::{IDLE, Small};
 
 /// A further function of the template.
 fn function(id: &str, folder: &str, more: &str) -> String {
@@ -88,15 +88,25 @@ async fn a_function_without_a_package_or_that_does_not_build_is_named() -> Resul
     Ok(())
 }
 
+/// 100 MB at once, with lines that are longer than any log takes, and then as good as gold.
+const FLOOD: &str = r#"
+let mut out = std::io::stdout().lock();
+let line = "x".repeat(1_000_000) + "\n";
+for _ in 0..100 { out.write_all(line.as_bytes()).expect("a pipe"); }
+"#;
+
 #[tokio::test]
-async fn functions_that_crash_leave_the_others_alone() -> Result<()> {
+async fn functions_that_crash_or_flood_their_log_leave_the_others_alone() -> Result<()> {
     let resources = [
         function("Crash", "crash", ""),
         function("Leak", "leak", "MemorySize: 128"),
+        function("Flood", "flood", ""),
     ];
     let crash = r#"fn main() { panic!("no reason at all"); }"#;
     let leak = "fn main() { let mut held = Vec::new(); loop { held.push(vec![1_u8; 8 << 20]); } }";
-    let small = Small::new(&resources.concat(), &[("crash", crash), ("leak", leak)])?;
+    let flood = IDLE.replace("fn main() {", &format!("fn main() {{ {FLOOD}"));
+    let functions = [("crash", crash), ("leak", leak), ("flood", &flood)];
+    let small = Small::new(&resources.concat(), &functions)?;
     let stack = small.options().start().await?;
     for (name, expected) in [("crash", "no reason at all"), ("leak", "does not start")] {
         let answer = invoke(&stack, name).await?;
@@ -107,5 +117,8 @@ async fn functions_that_crash_leave_the_others_alone() -> Result<()> {
     assert!(stack.get("/health").await?.contains("ok"));
     let log = stack.kill().await?;
     assert!(log.contains("crash does not start"), "{log}");
+    let (start, bytes) = (log.get(..500).unwrap_or(&log), log.len());
+    assert!(log.contains("a function floods its log"), "{start}");
+    assert!(bytes < 20_000_000, "{bytes} bytes are shown");
     Ok(())
 }

@@ -50,17 +50,19 @@ impl Lambda {
             trace_header,
         };
         self.platform.spawn(async move {
-            let closing = event.lambda.platform.closing();
-            tokio::select! {
+            let result = tokio::select! {
                 biased;
-                result = event.run() => {
-                    if let Err(error) = result {
-                        tracing::error!(%error, "an asynchronous invocation failed for good");
-                    }
-                }
-                () = closing => {
-                    let (function, request_id) = (&event.function, &event.request_id);
+                result = event.run() => result,
+                () = event.lambda.platform.closing() => Err(InvokeError::ShuttingDown),
+            };
+            let (function, request_id) = (&event.function, &event.request_id);
+            match result {
+                Ok(()) => {}
+                Err(InvokeError::ShuttingDown) => {
                     tracing::warn!(function, request_id, "an asynchronous invocation is lost");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an asynchronous invocation failed for good");
                 }
             }
             drop(place);

@@ -34,10 +34,10 @@ pub(super) const TAIL_BYTES_MAX: usize = 4096;
 /// How much of each pipe is shown in how long: more than anybody reads.
 const SHOWN_BYTES_MAX: usize = 1024 * 1024;
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
-/// What is read from a pipe at once: all that it holds on Linux.
-const READ_BYTES: usize = 64 * 1024;
+/// What is read from a pipe at once.
+const READ_BYTES: usize = 16 * 1024;
 /// How often a pipe is read on end before it counts as read; a flood never ends.
-const CATCH_UP_READS_MAX: usize = 16;
+const CATCH_UP_READS_MAX: usize = 64;
 
 /// The output of one process.
 #[derive(Debug)]

@@ -85,12 +85,12 @@ fn wall_clock() -> Timestamp {
     Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The event of a schedule without an input of its own (EventBridge user guide, "Creating a rule
-/// that runs on a schedule"; Scheduler's has its `detail` as text, which is unconfirmed).
+/// The event: the schedule's own input, or what EventBridge writes (EventBridge user guide,
+/// "Creating a rule that runs on a schedule"; that Scheduler's has its `detail` as text is
+/// unconfirmed).
 fn event(schedule: &Schedule, due: Timestamp) -> Bytes {
-    if let Some(input) = &schedule.input {
-        return Bytes::from(input.clone());
-    }
+    let id = request_id();
+    let time = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let name = &schedule.name;
     let (source, resource, detail) = match schedule.origin {
         Origin::Rule => (
@@ -104,16 +104,55 @@ fn event(schedule: &Schedule, due: Timestamp) -> Bytes {
             json!("{}"),
         ),
     };
+    let arn = format!("arn:aws:{resource}");
+    if let Some(input) = &schedule.input {
+        let input = match schedule.origin {
+            Origin::Rule => input.clone(),
+            // EventBridge Scheduler user guide, "Adding context attributes".
+            Origin::Scheduler => input
+                .replace("<aws.scheduler.schedule-arn>", &arn)
+                .replace("<aws.scheduler.scheduled-time>", &time)
+                .replace("<aws.scheduler.execution-id>", &id)
+                .replace("<aws.scheduler.attempt-number>", "1"),
+        };
+        return Bytes::from(input);
+    }
     let event = json!({
         "version": "0",
-        "id": request_id(),
+        "id": id,
         "detail-type": "Scheduled Event",
         "source": source,
         "account": ACCOUNT,
-        "time": due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "time": time,
         "region": REGION,
-        "resources": [format!("arn:aws:{resource}")],
+        "resources": [arn],
         "detail": detail,
     });
     Bytes::from(event.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::template::When;
+
+    #[test]
+    fn schedulers_input_may_name_what_only_the_moment_knows() {
+        let due: Timestamp = "2030-01-01T08:30:00Z".parse().unwrap();
+        let input =
+            r#"{"at":"<aws.scheduler.scheduled-time>","of":"<aws.scheduler.schedule-arn>"}"#;
+        let schedule = |origin| Schedule {
+            name: "daily".to_owned(),
+            origin,
+            when: When::At(due),
+            input: Some(input.to_owned()),
+        };
+        assert_eq!(event(&schedule(Origin::Rule), due), input);
+        let event: Value =
+            serde_json::from_slice(&event(&schedule(Origin::Scheduler), due)).unwrap();
+        let arn = "arn:aws:scheduler:us-east-1:000000000000:schedule/default/daily";
+        assert_eq!(event, json!({ "at": "2030-01-01T08:30:00Z", "of": arn }));
+    }
 }
