@@ -7,6 +7,7 @@
 //! `invoke_api` is the service's own HTTP face. What else invokes functions: `mapping` from
 //! queues, `stream` from tables, `schedule` by the clock, `later` for who does not wait.
 
+mod checkpoints;
 mod duplicates;
 mod error;
 mod failures;
@@ -40,6 +41,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+pub use checkpoints::Checkpoints;
 pub use duplicates::{Duplicates, Share};
 pub use error::{InvokeError, LambdaError};
 use group::Group;

@@ -21,7 +21,7 @@ use crate::{
     binaries,
     dynamo::{self, Streams},
     gateway::{Gateway, Limits},
-    lambda::{Duplicates, Executable, Lambda},
+    lambda::{Checkpoints, Duplicates, Executable, Lambda},
     metrics::Metrics,
     page,
     settings::{Settings, shell_environment},
@@ -115,7 +115,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
-    invoke_from_sources(&lambda, queues, &dynamodb_url, &settings);
+    invoke_from_sources(&lambda, queues, &Streams::new(&dynamodb_url), &settings)?;
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
     announce(&Addresses {
@@ -150,14 +150,26 @@ fn serve_queues(
 }
 
 /// Has queues, streams and schedules invoke the functions.
-fn invoke_from_sources(lambda: &Lambda, queues: Queues, dynamodb_url: &str, settings: &Settings) {
+fn invoke_from_sources(
+    lambda: &Lambda,
+    queues: Queues,
+    streams: &Streams,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let checkpoints = if settings.ephemeral {
+        Checkpoints::default()
+    } else {
+        Checkpoints::open(settings.data_dir.join("streams.json"))
+            .context("streams.json in the data directory is of no use; delete it")?
+    };
     let duplicates = Duplicates {
         share: settings.duplicates,
         seed: settings.seed,
     };
     lambda.poll_queues(queues, duplicates);
-    lambda.poll_streams(&Streams::new(dynamodb_url));
+    lambda.poll_streams(streams, &checkpoints);
     lambda.run_schedules();
+    Ok(())
 }
 
 impl Listeners {

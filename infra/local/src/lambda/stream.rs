@@ -1,8 +1,7 @@
 //! Hides the DynamoDB event source mapping: from a change in a table to an invocation.
 //!
 //! The records of a shard are delivered one batch after the other, in order: a failed batch holds
-//! up its shard until it succeeds, is given up, or is too old. How far a shard was read is kept
-//! in memory: after a restart `TRIM_HORIZON` reads from the beginning again, unlike on AWS.
+//! up its shard until it succeeds, is given up, or is too old.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    EVENT_BYTES_MAX, Invocation, InvokeError, Lambda,
+    Checkpoints, EVENT_BYTES_MAX, Invocation, InvokeError, Lambda,
     failures::{Failed, failed_in},
     mapping::back_off,
     unix_time_ms,
@@ -43,6 +42,7 @@ struct Mapping {
     streams: Streams,
     function: String,
     source: StreamSource,
+    checkpoints: Checkpoints,
     failures_in_a_row: AtomicU32,
 }
 
@@ -54,8 +54,8 @@ struct Part {
 
 impl Lambda {
     /// Invokes functions with the changes of their tables, as the template says, until
-    /// [`Lambda::shutdown`].
-    pub fn poll_streams(&self, streams: &Streams) {
+    /// [`Lambda::shutdown`], from where the checkpoints are or else from the starting position.
+    pub fn poll_streams(&self, streams: &Streams, checkpoints: &Checkpoints) {
         for (function, pool) in self.pools.iter() {
             for source in &pool.executable.function.stream_sources {
                 let mapping = Mapping {
@@ -63,6 +63,7 @@ impl Lambda {
                     streams: streams.clone(),
                     function: function.clone(),
                     source: source.clone(),
+                    checkpoints: checkpoints.clone(),
                     failures_in_a_row: AtomicU32::new(0),
                 };
                 self.platform.spawn(Arc::new(mapping).poll());
@@ -81,6 +82,8 @@ impl Mapping {
             let wait = match self.shards().await {
                 Ok((arn, mut shards)) => {
                     outages = 0;
+                    let ids = shards.iter().map(|shard| shard.id.as_str());
+                    self.checkpoints.retain(&self.name(&arn), ids);
                     known.retain(|id| shards.iter().any(|shard| shard.id == *id));
                     // A child waits until its parent has been read.
                     shards.retain(|it| !it.parent.as_ref().is_some_and(|it| open.contains(it)));
@@ -115,16 +118,28 @@ impl Mapping {
         Ok((arn, shards))
     }
 
-    /// Delivers a shard to its end, and returns its id. After an outage it goes on behind what
-    /// was delivered last.
-    async fn read(self: Arc<Self>, arn: String, shard_id: String, position: &str) -> String {
+    /// Under what the checkpoints know it: a table that is made anew has another stream.
+    fn name(&self, arn: &str) -> String {
+        format!("{} {arn}", self.function)
+    }
+
+    /// Delivers a shard to its end, and returns its id. After an outage or a restart it goes on
+    /// behind what was delivered last, or at the oldest record if that is gone.
+    async fn read(self: Arc<Self>, arn: String, shard_id: String, mut position: &str) -> String {
         let mut outages = 0_u32;
-        let mut last = None;
+        let mut last = self.checkpoints.last(&self.name(&arn), &shard_id);
         loop {
             let read = self.read_from(&arn, &shard_id, position, &mut last);
             match read.await {
                 Ok(()) => return shard_id,
                 Err(error) => {
+                    let answer = match &error {
+                        DynamoError::Refused { answer, .. } => answer.as_str(),
+                        _ => "",
+                    };
+                    if answer.contains("TrimmedDataAccessException") {
+                        (position, last) = (TRIM_HORIZON, None);
+                    }
                     tracing::error!(%error, table = self.source.table, "cannot read the stream");
                     outages = outages.saturating_add(1);
                     time::sleep(back_off(outages)).await;
@@ -166,6 +181,9 @@ impl Mapping {
                     .last()
                     .map(|record| sequence_number(record).to_owned());
                 self.deliver(std::mem::take(&mut batch), arn).await;
+                if let Some(behind) = &behind {
+                    self.checkpoints.advance(&self.name(arn), shard_id, behind);
+                }
                 *last = behind;
             } else if next.is_none() {
                 return Ok(());

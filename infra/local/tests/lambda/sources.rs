@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sparkle_local::{
     dynamo::{self, Streams},
-    lambda::{Executable, Lambda},
+    lambda::{Checkpoints, Executable, Lambda},
     template::{Surroundings, Template},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -201,7 +201,8 @@ async fn changes_of_a_table_come_in_order_and_again_from_the_first_that_failed()
     }
     put(&endpoint, item("a", 7)).await?;
     let lambda = start(&template, &file).await?;
-    lambda.poll_streams(&Streams::new(&endpoint));
+    let checkpoints = Checkpoints::default();
+    lambda.poll_streams(&Streams::new(&endpoint), &checkpoints);
     let is_last = |event: &Value| event["old"].is_object();
     eventually("the last change has come", || {
         events(&file).iter().any(is_last)
@@ -228,6 +229,22 @@ async fn changes_of_a_table_come_in_order_and_again_from_the_first_that_failed()
     })
     .await?;
     lambda.shutdown().await;
+    // Another service goes on behind that, whatever the starting position says.
+    put(&endpoint, item("h", 0)).await?;
+    let lambda = self::start(&template, &file).await?;
+    lambda.poll_streams(&Streams::new(&endpoint), &checkpoints);
+    eventually("what was changed meanwhile has come", || {
+        events(&file).iter().any(|event| event["id"] == "h")
+    })
+    .await?;
+    lambda.shutdown().await;
+    // The shutdown may have come between the last record's end and its checkpoint.
+    let later = events(&file).split_off(seen.len());
+    let is_new = |event: &Value| event["id"] == "g" || event["id"] == "h";
+    assert!(
+        later.iter().all(is_new),
+        "an old record has come again: {later:?}"
+    );
     Ok(())
 }
 
@@ -253,7 +270,7 @@ async fn a_failed_batch_is_tried_in_halves_until_only_the_bad_one_is_given_up() 
         put(&endpoint, item).await?;
     }
     let lambda = start(&template, &file).await?;
-    lambda.poll_streams(&Streams::new(&endpoint));
+    lambda.poll_streams(&Streams::new(&endpoint), &Checkpoints::default());
     eventually("the last change has come", || {
         events(&file).iter().any(|event| event["id"] == "d")
     })
