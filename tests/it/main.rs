@@ -1,7 +1,11 @@
 //! Flows over the wire, against the program that `cargo run` starts.
 
 mod chat;
+mod duplicates;
+mod elsewhere;
 mod identity;
+mod mistakes;
 mod operation;
 mod provider;
 mod refusal;
+mod small;

@@ -3,17 +3,26 @@
 //!
 //! An invocation goes `lambda` → `pool` (which instance, or a new one) → `instance` (one process
 //! and its states) → `runtime_api` (HTTP to the process) and back. `group` sees to it that no
-//! process is left behind, `logs` sorts what they print, `invoke_api` is the service's own HTTP
-//! face and `mapping` feeds functions from queues.
+//! process is left behind, `logs` sorts what they print, `memory` sees what they use, and
+//! `invoke_api` is the service's own HTTP face. What else invokes functions: `mapping` from
+//! queues, `stream` from tables, `schedule` by the clock, `later` for who does not wait.
 
+mod checkpoints;
+mod duplicates;
 mod error;
+mod failures;
 mod group;
 mod instance;
 mod invoke_api;
+mod later;
 mod logs;
 mod mapping;
+mod memory;
 mod pool;
+mod report;
 mod runtime_api;
+mod schedule;
+mod stream;
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +35,14 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Semaphore, oneshot, watch},
     task::JoinSet,
     time,
 };
 use uuid::Uuid;
 
+pub use checkpoints::Checkpoints;
+pub use duplicates::{Duplicates, Share};
 pub use error::{InvokeError, LambdaError};
 use group::Group;
 use pool::{Job, Pool};
@@ -45,8 +56,8 @@ use crate::{
 /// Largest event of a synchronous invocation, in bytes (Lambda quotas).
 pub const EVENT_BYTES_MAX: usize = 6_291_456;
 
-/// How long [`Lambda::start`] waits for the functions: as long as Lambda lets an instance start.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// Asynchronous invocations that may be under way at once, those that wait for a retry included.
+const LATER_MAX: usize = 1_000;
 
 /// The Lambda service of the local cloud. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,6 +75,29 @@ pub struct Executable {
     pub path: PathBuf,
     /// Its whole environment, already merged; the runtime's own variables are added.
     pub environment: BTreeMap<String, String>,
+}
+
+/// What takes long on AWS and here alike. `Default` is AWS's pace; tests hurry.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long an instance may take to start: 10 s (Lambda developer guide, "Init phase").
+    pub init_time_max: Duration,
+    /// When a failed asynchronous invocation is tried again: after 1 min, and then after 2 min
+    /// (Lambda developer guide, "How Lambda handles errors and retries with asynchronous
+    /// invocation").
+    pub retry_delay: Duration,
+    /// How many seconds of schedules pass in a second.
+    pub schedule_speed: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            init_time_max: Duration::from_secs(10),
+            retry_delay: Duration::from_mins(1),
+            schedule_speed: 1,
+        }
+    }
 }
 
 /// What an invocation may say besides its event.
@@ -92,6 +126,8 @@ struct Platform {
     group: Mutex<Option<Group>>,
     closing: watch::Sender<bool>,
     metrics: Metrics,
+    pace: Pace,
+    later: Arc<Semaphore>,
 }
 
 impl Lambda {
@@ -104,12 +140,26 @@ impl Lambda {
         executables: Vec<Executable>,
         metrics: Metrics,
     ) -> Result<Lambda, LambdaError> {
+        Lambda::start_at(Pace::default(), executables, metrics).await
+    }
+
+    /// [`Lambda::start`] at another pace than AWS's.
+    ///
+    /// # Errors
+    /// As [`Lambda::start`].
+    pub async fn start_at(
+        pace: Pace,
+        executables: Vec<Executable>,
+        metrics: Metrics,
+    ) -> Result<Lambda, LambdaError> {
         let group = Group::start().map_err(|source| LambdaError::Group { source })?;
         let platform = Arc::new(Platform {
             tasks: Mutex::default(),
             group: Mutex::new(Some(group)),
             closing: watch::Sender::new(false),
             metrics,
+            pace,
+            later: Arc::new(Semaphore::new(LATER_MAX)),
         });
         let mut pools = BTreeMap::new();
         for mut executable in executables {
@@ -129,7 +179,7 @@ impl Lambda {
             }
         }
         let starting = join_all(pools.values().map(Pool::prestart));
-        if time::timeout(START_TIME_MAX, starting).await.is_err() {
+        if time::timeout(pace.init_time_max, starting).await.is_err() {
             tracing::warn!("a function is not ready yet; its invocations wait for it");
         }
         Ok(Lambda {
@@ -150,7 +200,7 @@ impl Lambda {
         event: Bytes,
         invocation: Invocation,
     ) -> Result<Bytes, InvokeError> {
-        self.invoke_as(request_id(), function, event, invocation)
+        self.invoke_as(request_id(), function, event, invocation, None)
             .await
     }
 
@@ -160,6 +210,7 @@ impl Lambda {
         function: &str,
         event: Bytes,
         invocation: Invocation,
+        tail: Option<oneshot::Sender<Vec<u8>>>,
     ) -> Result<Bytes, InvokeError> {
         let pool = self.pool(function)?;
         if event.len() > EVENT_BYTES_MAX {
@@ -176,6 +227,7 @@ impl Lambda {
             event,
             trace_header,
             reply,
+            tail,
         };
         pool.submit(job, invocation.when_busy)?;
         // A job is dropped without a reply only when its instance's task was, at the very end.

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::lambda::Share;
+
 /// Sparkle on your machine: every function, queue, table and route of template.yaml.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,6 +43,21 @@ pub struct Settings {
     /// Port of SQS [default: 9324]
     #[arg(long, env = "SPARKLE_SQS_PORT", global = true)]
     pub sqs_port: Option<u16>,
+    /// Use this SQS instead of the built-in one; the template's queues are created there
+    #[arg(long, env = "SPARKLE_SQS_ENDPOINT", global = true, value_name = "URL")]
+    pub sqs_endpoint: Option<String>,
+    /// Deliver this share of all queue messages twice, as SQS may: 0 to 1
+    #[arg(
+        long,
+        env = "SPARKLE_DUPLICATES",
+        default_value = "0",
+        global = true,
+        value_name = "SHARE"
+    )]
+    pub duplicates: Share,
+    /// Chooses what is left to chance, so that a run can be repeated
+    #[arg(long, env = "SPARKLE_SEED", default_value_t = 0, global = true)]
+    pub seed: u64,
     /// Where conversations, queues and the development secret are kept
     #[arg(
         long,

@@ -17,6 +17,7 @@ mod group;
 mod http;
 mod message;
 mod moves;
+mod outside;
 mod receive;
 mod send;
 mod settle;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 
 pub use self::error::SqsError;
 pub use self::message::{AttributeValue, MessageAttribute, NewMessage, ReceivedMessage, Sent};
+pub use self::outside::{Outside, Queues, QueuesError};
 pub use self::spec::{
     ACCOUNT, DeadLetter, DeduplicationScope, QueueSpec, REGION, ThroughputLimit, arn,
 };

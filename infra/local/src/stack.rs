@@ -19,13 +19,14 @@ use tracing::info;
 
 use crate::{
     access::{Access, access_key, guard},
-    binaries, dynamo,
+    binaries,
+    dynamo::{self, Streams},
     gateway::{Gateway, Limits},
-    lambda::{Executable, Lambda},
+    lambda::{Checkpoints, Duplicates, Executable, Lambda},
     metrics::Metrics,
     page,
     settings::{Settings, shell_environment},
-    sqs::Sqs,
+    sqs::{Outside, Queues, Sqs},
     template::{Function, Surroundings, Template},
     token::{Mint, Token},
 };
@@ -57,7 +58,7 @@ struct Listeners {
     dynamodb: Option<TcpListener>,
     /// What the functions see of it.
     guarded_dynamodb: TcpListener,
-    sqs: TcpListener,
+    sqs: Option<TcpListener>,
 }
 
 /// Starts everything, says where it is, and runs until it is told to stop.
@@ -66,16 +67,13 @@ struct Listeners {
 /// What could not be started, and what to do about it.
 pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&settings).await?;
-    let sqs_url = format!("http://{}", listeners.sqs.local_addr()?);
-    let dynamodb_url = match (&listeners.dynamodb, &settings.dynamodb_endpoint) {
-        (Some(listener), _) => format!("http://{}", listener.local_addr()?),
-        (None, Some(endpoint)) => endpoint.clone(),
-        (None, None) => return Err(anyhow!("no DynamoDB")),
-    };
+    let sqs_url = listeners.sqs_url(&settings)?;
+    let dynamodb_url = listeners.dynamodb_url(&settings)?;
     let http_address = listeners.http.local_addr()?;
 
     let template_path = find(&settings.template)?;
-    let template = Template::load(&template_path, &surroundings(&sqs_url))?;
+    let mut surroundings = surroundings(&sqs_url);
+    let mut template = Template::load(&template_path, &surroundings)?;
     let mint = Mint::open(&settings)?;
     let binaries = build(&template_path, &template.functions).await?;
     let files = data_dir(&settings)?;
@@ -87,22 +85,25 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     }
     dynamo::create(&dynamodb_url, &template.tables).await?;
     let access = access(&template)?;
-    // What is reached by TLS is not looked into.
-    let functions_dynamodb_url = match dynamodb_url.strip_prefix("http://") {
-        Some(upstream) => {
-            let listener = listeners.guarded_dynamodb;
-            let url = format!("http://{}", listener.local_addr()?);
-            let upstream = upstream.trim_end_matches('/').to_owned();
-            services.spawn(guard::dynamodb(listener, access.clone(), upstream));
-            url
+    let functions_dynamodb_url = guard_tables(
+        listeners.guarded_dynamodb,
+        &dynamodb_url,
+        &access,
+        &mut services,
+    )?;
+    let queues = match listeners.sqs {
+        Some(listener) => {
+            let sqs = open_queues(&sqs_url, files, &template)?;
+            services.spawn(serve(listener, guard::sqs(&access, sqs.router())));
+            sqs.into()
         }
-        None => dynamodb_url.clone(),
+        None => Outside::create(&sqs_url, &template.queues).await?.into(),
     };
-    let queues_file = files.map(|directory| directory.join("sqs.sqlite"));
-    let queues = template.queues.clone();
-    let sqs = Sqs::open(queues_file.as_deref(), queues, sqs_url.clone())?;
-    services.spawn(serve(listeners.sqs, guard::sqs(&access, sqs.router())));
-
+    if let Queues::Outside(outside) = &queues {
+        // Only now it is known how that service writes its queues' URLs.
+        surroundings.queue_urls = outside.urls().clone();
+        template = Template::load(&template_path, &surroundings)?;
+    }
     let endpoints = Endpoints {
         http: http_address,
         dynamodb: &functions_dynamodb_url,
@@ -119,7 +120,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     );
     let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
     services.spawn(serve(listeners.http, guard::connections(&access, router)));
-    lambda.poll_queues(sqs);
+    invoke_from_sources(&lambda, queues, &Streams::new(&dynamodb_url), &settings)?;
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
     announce(&Addresses {
@@ -137,7 +138,73 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     Ok(())
 }
 
+/// Lets the functions see of the tables what they may use; returns where. What is reached by TLS is not
+/// looked into.
+fn guard_tables(
+    listener: TcpListener,
+    dynamodb_url: &str,
+    access: &Access,
+    services: &mut JoinSet<()>,
+) -> anyhow::Result<String> {
+    let Some(upstream) = dynamodb_url.strip_prefix("http://") else {
+        return Ok(dynamodb_url.to_owned());
+    };
+    let url = format!("http://{}", listener.local_addr()?);
+    let upstream = upstream.trim_end_matches('/').to_owned();
+    services.spawn(guard::dynamodb(listener, access.clone(), upstream));
+    Ok(url)
+}
+
+/// The built-in queues.
+fn open_queues(url: &str, files: Option<&PathBuf>, template: &Template) -> anyhow::Result<Sqs> {
+    let file = files.map(|directory| directory.join("sqs.sqlite"));
+    Ok(Sqs::open(
+        file.as_deref(),
+        template.queues.clone(),
+        url.to_owned(),
+    )?)
+}
+
+/// Has queues, streams and schedules invoke the functions.
+fn invoke_from_sources(
+    lambda: &Lambda,
+    queues: Queues,
+    streams: &Streams,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let checkpoints = if settings.ephemeral {
+        Checkpoints::default()
+    } else {
+        Checkpoints::open(settings.data_dir.join("streams.json"))
+            .context("streams.json in the data directory is of no use; delete it")?
+    };
+    let duplicates = Duplicates {
+        share: settings.duplicates,
+        seed: settings.seed,
+    };
+    lambda.poll_queues(queues, duplicates);
+    lambda.poll_streams(streams, &checkpoints);
+    lambda.run_schedules();
+    Ok(())
+}
+
 impl Listeners {
+    fn sqs_url(&self, settings: &Settings) -> anyhow::Result<String> {
+        match (&self.sqs, &settings.sqs_endpoint) {
+            (Some(listener), _) => Ok(format!("http://{}", listener.local_addr()?)),
+            (None, Some(endpoint)) => Ok(endpoint.trim_end_matches('/').to_owned()),
+            (None, None) => Err(anyhow!("no SQS")),
+        }
+    }
+
+    fn dynamodb_url(&self, settings: &Settings) -> anyhow::Result<String> {
+        match (&self.dynamodb, &settings.dynamodb_endpoint) {
+            (Some(listener), _) => Ok(format!("http://{}", listener.local_addr()?)),
+            (None, Some(endpoint)) => Ok(endpoint.clone()),
+            (None, None) => Err(anyhow!("no DynamoDB")),
+        }
+    }
+
     async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let other = |port: Option<u16>, default| match settings.port {
             0 => port.unwrap_or(0),
@@ -151,7 +218,10 @@ impl Listeners {
             http: bind(settings.port, "--port").await?,
             dynamodb,
             guarded_dynamodb: bind(0, "--port").await?,
-            sqs: bind(other(settings.sqs_port, 9324), "--sqs-port").await?,
+            sqs: match settings.sqs_endpoint {
+                Some(_) => None,
+                None => Some(bind(other(settings.sqs_port, 9324), "--sqs-port").await?),
+            },
         })
     }
 }
@@ -224,6 +294,7 @@ fn surroundings(sqs_url: &str) -> Surroundings {
     Surroundings {
         sqs_url: sqs_url.to_owned(),
         parameters,
+        ..Surroundings::default()
     }
 }
 

@@ -5,10 +5,12 @@
 //! silence, is an error that names its place.
 
 mod error;
+mod events;
 mod intrinsics;
 mod permissions;
 mod properties;
 mod resources;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ pub use error::TemplateError;
 use intrinsics::{Kind, Resolver, Resource};
 pub use permissions::Permissions;
 use properties::{Place, scalar};
+pub use schedule::{Origin, Schedule, When};
 
 use crate::sqs::QueueSpec;
 
@@ -46,12 +49,14 @@ pub struct Template {
 pub struct Surroundings {
     /// Where the local SQS is served, such as `http://127.0.0.1:9324`.
     pub sqs_url: String,
+    /// The URLs of queues, by name, that are not below `sqs_url` as the built-in ones are.
+    pub queue_urls: BTreeMap<String, String>,
     /// Values for the template's parameters that win over their defaults.
     pub parameters: BTreeMap<String, String>,
 }
 
 /// A Lambda function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
     /// Its key under `Resources`.
     pub logical_id: String,
@@ -66,6 +71,12 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// The queues whose messages invoke it.
     pub queue_sources: Vec<QueueSource>,
+    /// The tables whose changes invoke it.
+    pub stream_sources: Vec<StreamSource>,
+    /// The schedules that invoke it.
+    pub schedules: Vec<Schedule>,
+    /// What becomes of asynchronous invocations that fail.
+    pub async_retries: AsyncRetries,
     /// `ReservedConcurrentExecutions`.
     pub concurrency_max: Option<u32>,
 }
@@ -83,6 +94,45 @@ pub struct QueueSource {
     pub reports_batch_item_failures: bool,
     /// `ScalingConfig.MaximumConcurrency`, 2 to 1000.
     pub concurrency_max: Option<u32>,
+}
+
+/// A DynamoDB stream as the event source of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamSource {
+    /// The table's name.
+    pub table: String,
+    /// `TRIM_HORIZON` or `LATEST`.
+    pub starting_position: &'static str,
+    /// Most records in one invocation, up to 10,000.
+    pub batch_size: u32,
+    /// How long a batch may wait to fill, up to 300 s.
+    pub window: Duration,
+    /// How often a failed batch is tried again; without a limit until its records are too old.
+    pub retries_max: Option<u32>,
+    /// How old a record may be that is still delivered.
+    pub record_age_max: Option<Duration>,
+    /// Whether a failed batch is tried again in halves.
+    pub bisects_batch_on_error: bool,
+    /// Whether the function names the first failed record of a batch.
+    pub reports_batch_item_failures: bool,
+}
+
+/// A function's `EventInvokeConfig`. `Default` is Lambda's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsyncRetries {
+    /// How often a failed invocation is tried again, 0 to 2.
+    pub retries_max: u32,
+    /// How old an event may become, 60 s to 6 h.
+    pub age_max: Duration,
+}
+
+impl Default for AsyncRetries {
+    fn default() -> Self {
+        Self {
+            retries_max: 2,
+            age_max: Duration::from_hours(6),
+        }
+    }
 }
 
 /// A DynamoDB table.

@@ -92,6 +92,20 @@ pub enum InvokeError {
         /// The last lines that the process wrote.
         log: String,
     },
+    /// The process used more memory than the function has, and was killed.
+    #[error(
+        "{function}: out of memory: it used {used_mb} MB of its {memory_mb} MB; raise its MemorySize"
+    )]
+    OutOfMemory {
+        /// The function's name.
+        function: String,
+        /// The invocation.
+        request_id: String,
+        /// `MemorySize`.
+        memory_mb: u32,
+        /// What was seen.
+        used_mb: u64,
+    },
     /// No instance could start.
     #[error("{function} does not start: {reason}\n{log}")]
     InitFailed {
@@ -138,6 +152,10 @@ impl InvokeError {
                 let message = format!("RequestId: {request_id} Error: Runtime exited {how}");
                 ("Runtime.ExitError", message)
             }
+            InvokeError::OutOfMemory { request_id, .. } => (
+                "Runtime.OutOfMemory",
+                format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed"),
+            ),
             InvokeError::InitFailed { .. } => ("Runtime.InitError", self.to_string()),
             InvokeError::ResponseTooLarge { .. } => (
                 "Function.ResponseSizeTooLarge",

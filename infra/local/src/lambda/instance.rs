@@ -15,22 +15,24 @@ use tokio::{
 
 use super::{
     InvokeError, function_arn,
-    logs::Logs,
-    pool::{Job, NextJob, Pool, SoonFree, Withdrawn, answer},
+    logs::{Logs, keep_end},
+    memory,
+    pool::{Job, NextJob, Pool, SoonFree, Start, Withdrawn, answer},
+    report::{Report, how},
     runtime_api::{Call, Outcome, RuntimeApi, Work},
     unix_time_ms,
 };
 use crate::sqs::REGION;
 
-/// How long an instance may take to start; a function with a longer timeout may take that
-/// long, as when Lambda repeats a slow start within the first invocation.
-const INIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an instance is kept that nobody needs.
 const IDLE_TIME_MAX: Duration = Duration::from_mins(5);
 /// How long after its answer a process counts as one that will soon ask for the next event.
 const LINGER_TIME_MAX: Duration = Duration::from_millis(100);
 /// What a process has between SIGTERM and SIGKILL.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How much is kept of what a process says of its failed start.
+const INIT_ERROR_BYTES_MAX: usize = 4096;
 
 /// Lambda's `PATH`.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
@@ -49,6 +51,15 @@ enum End {
     Stop,
 }
 
+/// Why an instance is not ready.
+#[derive(Debug)]
+enum Unready {
+    /// Its exit tells.
+    Exit,
+    Because(String),
+    TooSlow,
+}
+
 /// An instance's whole life. `settled` is dropped as soon as it is ready or has failed.
 pub(super) async fn run(pool: Arc<Pool>, id: u64, settled: Option<oneshot::Sender<()>>) {
     if let Some(start) = pool.no_start_before() {
@@ -61,37 +72,49 @@ pub(super) async fn run(pool: Arc<Pool>, id: u64, settled: Option<oneshot::Sende
         Ok(instance) => instance,
         Err(error) => {
             let reason = format!("the process cannot be started: {error}");
-            return fail(&pool, reason, String::new());
+            return pool.failed(not_started(&pool, reason, String::new()));
         }
     };
     let began = Instant::now();
-    match instance.wait_until_ready().await {
+    let start = pool.next_start();
+    match instance.wait_until_ready(start).await {
         Ok(parked) => {
             let init_time = began.elapsed();
             let next = pool.ready(id);
             drop(settled);
-            instance.live(parked, next, init_time).await;
+            instance.report.init_time = Some(init_time);
+            instance.live(parked, next).await;
         }
-        Err((end, reason)) => {
+        Err((end, unready)) => {
             let (exit, log) = instance.end(end).await;
-            let reason = reason.unwrap_or_else(|| format!("the process exited {}", how(&exit)));
-            fail(&pool, reason, log);
+            let error = |reason| not_started(&pool, reason, log);
+            match unready {
+                Unready::Exit => pool.failed(error(format!("the process exited {}", how(&exit)))),
+                Unready::Because(reason) => pool.failed(error(reason)),
+                Unready::TooSlow => {
+                    let time_max_s = pool.time_max(start).as_secs_f64();
+                    let reason = format!(
+                        "it has not asked for an event within {time_max_s} s; does it call \
+                         lambda_runtime::run?"
+                    );
+                    pool.too_slow(start, error(reason));
+                }
+            }
         }
     }
 }
 
-fn fail(pool: &Arc<Pool>, reason: String, log: String) {
-    let function = pool.executable.function.name.clone();
+fn not_started(pool: &Pool, reason: String, log: String) -> InvokeError {
     if *pool.platform.closing.borrow() {
-        return pool.failed(InvokeError::ShuttingDown);
+        return InvokeError::ShuttingDown;
     }
     let error = InvokeError::InitFailed {
-        function,
+        function: pool.executable.function.name.clone(),
         reason,
         log,
     };
     tracing::error!(%error, "a function does not start");
-    pool.failed(error);
+    error
 }
 
 struct Instance {
@@ -101,6 +124,7 @@ struct Instance {
     pid: Option<Pid>,
     api: RuntimeApi,
     logs: Logs,
+    report: Report,
 }
 
 impl Instance {
@@ -143,7 +167,7 @@ impl Instance {
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw);
-        let logs = Logs::follow(&mut child, &pool.platform.metrics);
+        let logs = Logs::follow(&mut child, &function.name, &pool.platform.metrics)?;
         Ok(Instance {
             pool: Arc::clone(pool),
             id,
@@ -151,48 +175,51 @@ impl Instance {
             pid,
             api,
             logs,
+            report: Report::new(pid, function.memory_mb),
         })
     }
 
-    /// Waits for the first call of `next`. The error says how to end the process and, unless
-    /// its exit will tell, why.
-    async fn wait_until_ready(&mut self) -> Result<Parked, (End, Option<String>)> {
-        let time_max = INIT_TIME_MAX.max(self.pool.executable.function.timeout);
-        let deadline = time::sleep(time_max);
-        tokio::pin!(deadline);
+    /// Waits for the first call of `next`. The error says how to end the process, and why.
+    async fn wait_until_ready(&mut self, start: Start) -> Result<Parked, (End, Unready)> {
+        let memory_mb = self.pool.executable.function.memory_mb;
+        let deadline = time::sleep(self.pool.time_max(start));
+        let exceeded = memory::exceeded(self.pid, memory_mb);
+        tokio::pin!(deadline, exceeded);
         loop {
             tokio::select! {
                 biased;
                 Some(call) = self.api.calls.recv() => match call {
                     Call::Next(parked) => return Ok(parked),
                     Call::InitError(body) => {
-                        let said = String::from_utf8_lossy(&body).into_owned();
-                        return Err((End::Stop, Some(said)));
+                        let said = body.get(..INIT_ERROR_BYTES_MAX).unwrap_or(&body);
+                        let said = String::from_utf8_lossy(said).into_owned();
+                        return Err((End::Stop, Unready::Because(said)));
                     }
                     Call::Finished { .. } => {}
                 },
-                exit = self.child.wait() => return Err((End::Exited(exit), None)),
-                () = &mut deadline => {
-                    let reason = format!("not ready after {} s", time_max.as_secs());
-                    return Err((End::Kill, Some(reason)));
+                exit = self.child.wait() => return Err((End::Exited(exit), Unready::Exit)),
+                () = &mut deadline => return Err((End::Kill, Unready::TooSlow)),
+                used_mb = &mut exceeded => {
+                    let reason = format!("out of memory: it used {used_mb} MB of its {memory_mb} MB");
+                    return Err((End::Kill, Unready::Because(reason)));
                 }
                 () = self.pool.platform.closing() => {
-                    return Err((End::Stop, Some("the service is shutting down".to_owned())));
+                    let reason = "the service is shutting down".to_owned();
+                    return Err((End::Stop, Unready::Because(reason)));
                 }
             }
         }
     }
 
     /// Takes jobs until the process ends or is no longer needed.
-    async fn live(mut self, mut parked: Parked, mut next: NextJob, init_time: Duration) {
-        let mut init_time = Some(init_time);
+    async fn live(mut self, mut parked: Parked, mut next: NextJob) {
         let pool = Arc::clone(&self.pool);
         let end = loop {
             let job = match self.wait_for_job(&mut parked, &mut next).await {
                 Ok(job) => job,
                 Err(end) => break end,
             };
-            match self.work(job, parked, init_time.take()).await {
+            match self.work(job, parked).await {
                 Ok((again, soon_free)) => {
                     parked = again;
                     next = pool.release(self.id);
@@ -208,8 +235,11 @@ impl Instance {
         self.finish((end, None), next).await;
     }
 
-    async fn finish(self, (end, job): (End, Option<Job>), next: NextJob) {
+    async fn finish(self, (end, mut job): (End, Option<Job>), next: NextJob) {
         let (pool, id) = (Arc::clone(&self.pool), self.id);
+        if let Some(job) = &mut job {
+            self.send_tail(job).await;
+        }
         let (exit, log) = self.end(end).await;
         if let Some(job) = job {
             let error = InvokeError::Crashed {
@@ -260,19 +290,14 @@ impl Instance {
         &mut self,
         job: Job,
         parked: Parked,
-        init_time: Option<Duration>,
     ) -> Result<(Parked, Option<SoonFree>), (End, Option<Job>)> {
-        let request_id = job.request_id.clone();
-        let began = Instant::now();
+        self.report.begin(&job.request_id);
+        if job.tail.is_some() {
+            self.logs.begin_tail();
+        }
         let result = self.work_until_next(job, parked).await;
-        tracing::debug!(
-            function = self.pool.executable.function.name,
-            request_id,
-            duration_ms = began.elapsed().as_millis(),
-            init_duration_ms = init_time.map(|time| time.as_millis()),
-            memory_mb = self.pool.executable.function.memory_mb,
-            "REPORT"
-        );
+        self.report.trace(&self.pool.executable.function.name);
+        self.report.init_time = None;
         result
     }
 
@@ -282,6 +307,8 @@ impl Instance {
         parked: Parked,
     ) -> Result<(Parked, Option<SoonFree>), (End, Option<Job>)> {
         let deadline = Instant::now() + self.pool.executable.function.timeout;
+        let exceeded = memory::exceeded(self.pid, self.pool.executable.function.memory_mb);
+        tokio::pin!(exceeded);
         let mut undelivered = parked.send(self.work_of(&job)).err();
         let mut open = Some(job);
         let (mut soon_free, mut linger_until) = (None, deadline);
@@ -300,7 +327,7 @@ impl Instance {
                         if let Some(job) = answered {
                             soon_free = Some(self.pool.soon_free());
                             linger_until = Instant::now() + LINGER_TIME_MAX;
-                            self.answer(job, outcome);
+                            self.answer(job, outcome).await;
                             if accepted.send(()).is_err() {
                                 tracing::debug!("a process left before its receipt");
                             }
@@ -311,7 +338,13 @@ impl Instance {
                 exit = self.child.wait() => return Err((End::Exited(exit), open)),
                 () = time::sleep_until(deadline) => {
                     if let Some(job) = open {
-                        self.time_out(job);
+                        self.time_out(job).await;
+                    }
+                    return Err((End::Kill, None));
+                }
+                used_mb = &mut exceeded => {
+                    if let Some(job) = open {
+                        self.out_of_memory(job, used_mb).await;
                     }
                     return Err((End::Kill, None));
                 }
@@ -326,17 +359,18 @@ impl Instance {
         }
     }
 
-    fn answer(&self, job: Job, outcome: Outcome) {
+    async fn answer(&self, mut job: Job, outcome: Outcome) {
         let function = self.pool.executable.function.name.clone();
         let result = match outcome {
             Outcome::Response(response) => Ok(response),
             Outcome::Error(payload) => Err(InvokeError::Failed { function, payload }),
             Outcome::TooLarge => Err(InvokeError::ResponseTooLarge { function }),
         };
+        self.send_tail(&mut job).await;
         answer(job, result);
     }
 
-    fn time_out(&self, job: Job) {
+    async fn time_out(&self, mut job: Job) {
         let function = &self.pool.executable.function;
         let error = InvokeError::TimedOut {
             function: function.name.clone(),
@@ -344,7 +378,35 @@ impl Instance {
             timeout: function.timeout,
         };
         tracing::warn!(%error, "a function is killed");
+        self.send_tail(&mut job).await;
         answer(job, Err(error));
+    }
+
+    async fn out_of_memory(&self, mut job: Job, used_mb: u64) {
+        let function = &self.pool.executable.function;
+        let error = InvokeError::OutOfMemory {
+            function: function.name.clone(),
+            request_id: job.request_id.clone(),
+            memory_mb: function.memory_mb,
+            used_mb,
+        };
+        tracing::warn!(%error, "a function is killed");
+        self.send_tail(&mut job).await;
+        answer(job, Err(error));
+    }
+
+    /// Sends the end of the invocation's log ahead of its reply to whoever asked for it.
+    async fn send_tail(&self, job: &mut Job) {
+        let Some(wanted) = job.tail.take() else {
+            return;
+        };
+        let mut tail = Vec::new();
+        keep_end(&mut tail, self.report.start_line().as_bytes());
+        keep_end(&mut tail, &self.logs.end_tail().await);
+        keep_end(&mut tail, self.report.end_lines().as_bytes());
+        if wanted.send(tail).is_err() {
+            tracing::debug!("nobody waits for this log any more");
+        }
     }
 
     fn work_of(&self, job: &Job) -> Work {
@@ -387,14 +449,5 @@ impl Instance {
         {
             tracing::debug!(%error, ?signal, "a function's process cannot be signalled");
         }
-    }
-}
-
-/// An exit in Lambda's words, after "Runtime exited".
-fn how(exit: &io::Result<ExitStatus>) -> String {
-    match exit {
-        Ok(status) if status.success() => "without providing a reason".to_owned(),
-        Ok(status) => format!("with error: {status}"),
-        Err(error) => format!("with error: {error}"),
     }
 }

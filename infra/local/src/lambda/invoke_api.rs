@@ -3,13 +3,15 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{EVENT_BYTES_MAX, Invocation, InvokeError, Lambda, WhenBusy, function_arn, request_id};
 
@@ -41,9 +43,15 @@ async fn invoke(
         Ok(event) => match kind {
             "RequestResponse" => {
                 let id = request_id.clone();
-                answer(&name, lambda.invoke_as(id, &name, event, invocation).await)
+                let (tail, log) = oneshot::channel();
+                let tail = (header("x-amz-log-type") == Some("Tail")).then_some(tail);
+                let result = lambda.invoke_as(id, &name, event, invocation, tail).await;
+                with_log(answer(&name, result), log)
             }
-            "Event" => invoke_later(&lambda, request_id.clone(), name, event, invocation),
+            "Event" => {
+                let trace_header = invocation.trace_header;
+                invoke_later(&lambda, request_id.clone(), &name, event, trace_header)
+            }
             "DryRun" => StatusCode::NO_CONTENT.into_response(),
             other => refusal(
                 StatusCode::BAD_REQUEST,
@@ -89,31 +97,30 @@ fn read_event(
     Ok(event)
 }
 
-/// Unlike Lambda, a failed asynchronous invocation is not repeated: its error is logged.
 fn invoke_later(
     lambda: &Lambda,
     request_id: String,
-    name: String,
+    name: &str,
     event: Bytes,
-    invocation: Invocation,
+    trace_header: Option<String>,
 ) -> Response {
     if event.len() > ASYNC_EVENT_BYTES_MAX {
         return too_large(ASYNC_EVENT_BYTES_MAX);
     }
-    let invocation = Invocation {
-        when_busy: WhenBusy::Wait,
-        ..invocation
-    };
-    let in_background = lambda.clone();
-    lambda.platform.spawn(async move {
-        if let Err(error) = in_background
-            .invoke_as(request_id, &name, event, invocation)
-            .await
-        {
-            tracing::error!(%error, "an asynchronous invocation failed");
-        }
-    });
-    StatusCode::ACCEPTED.into_response()
+    match lambda.invoke_later(request_id, name, event, trace_header) {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(error) => answer(name, Err(error)),
+    }
+}
+
+/// Adds the end of the invocation's log, if it was asked for.
+fn with_log(mut response: Response, mut log: oneshot::Receiver<Vec<u8>>) -> Response {
+    if let Ok(log) = log.try_recv()
+        && let Ok(log) = HeaderValue::from_str(&STANDARD.encode(log))
+    {
+        response.headers_mut().insert("x-amz-log-result", log);
+    }
+    response
 }
 
 fn answer(name: &str, result: Result<Bytes, InvokeError>) -> Response {

@@ -3,12 +3,12 @@
 //!
 //! One poller per source receives as long as there is a free place for a batch. The queue itself
 //! never hands out two batches of one message group. What fails becomes visible again by its
-//! visibility timeout.
+//! visibility timeout. Where the queues are, built in or elsewhere, [`Queues`] hides.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -16,7 +16,6 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,9 +23,13 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{EVENT_BYTES_MAX, Invocation, InvokeError, Lambda};
+use super::{
+    Duplicates, EVENT_BYTES_MAX, Invocation, InvokeError, Lambda,
+    duplicates::Repeats,
+    failures::{Failed, failed_in},
+};
 use crate::{
-    sqs::{self, AttributeValue, MessageAttribute, ReceivedMessage, Sqs, SqsError},
+    sqs::{self, AttributeValue, MessageAttribute, Queues, QueuesError, ReceivedMessage},
     template::QueueSource,
 };
 
@@ -36,11 +39,13 @@ const RECEIVE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long polling pauses after a failed invocation: doubled from the first to the second.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+const GROUP: &str = "MessageGroupId";
 
 /// One source of one function.
 struct Mapping {
     lambda: Lambda,
-    sqs: Sqs,
+    queues: Queues,
+    repeats: Mutex<Repeats>,
     function: String,
     source: QueueSource,
     failures_in_a_row: AtomicU32,
@@ -49,12 +54,9 @@ struct Mapping {
 impl Lambda {
     /// Invokes functions with the messages of their queues, as the template says, until
     /// [`Lambda::shutdown`]: while that waits for it, what it interrupts is made visible again at
-    /// once.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a handle: every poller keeps one"
-    )]
-    pub fn poll_queues(&self, sqs: Sqs) {
+    /// once. What `duplicates` chooses comes a second time after it has succeeded.
+    pub fn poll_queues(&self, queues: impl Into<Queues>, duplicates: Duplicates) {
+        let queues = queues.into();
         for (function, pool) in self.pools.iter() {
             for source in &pool.executable.function.queue_sources {
                 let source_max = source
@@ -67,7 +69,8 @@ impl Lambda {
                 }
                 let mapping = Mapping {
                     lambda: self.clone(),
-                    sqs: sqs.clone(),
+                    queues: queues.clone(),
+                    repeats: Mutex::new(Repeats::new(duplicates)),
                     function: function.clone(),
                     source: source.clone(),
                     failures_in_a_row: AtomicU32::new(0),
@@ -83,6 +86,7 @@ impl Mapping {
         let places = Arc::new(Semaphore::new(batches_max));
         let mut batches = JoinSet::new();
         let mut messages = Vec::new();
+        let mut outages = 0_u32;
         loop {
             let received = tokio::select! {
                 biased;
@@ -90,14 +94,20 @@ impl Mapping {
                 received = self.receive(&places, &mut messages) => received,
             };
             match received {
-                Ok(place) if !messages.is_empty() => {
-                    let batch = std::mem::take(&mut messages);
-                    batches.spawn(Arc::clone(&self).deliver(batch, place));
+                Ok(place) => {
+                    outages = 0;
+                    if !messages.is_empty() {
+                        let batch = std::mem::take(&mut messages);
+                        batches.spawn(Arc::clone(&self).deliver(batch, place));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, queue = self.source.queue, "cannot receive messages");
-                    self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+                    outages = outages.saturating_add(1);
+                    tokio::select! {
+                        () = time::sleep(back_off(outages)) => {}
+                        () = self.lambda.platform.closing() => break,
+                    }
                 }
             }
             while batches.try_join_next().is_some() {}
@@ -112,17 +122,11 @@ impl Mapping {
         &self,
         places: &Arc<Semaphore>,
         batch: &mut Vec<ReceivedMessage>,
-    ) -> Result<Option<OwnedSemaphorePermit>, SqsError> {
+    ) -> Result<Option<OwnedSemaphorePermit>, QueuesError> {
         // The semaphore is never closed.
         let place = Arc::clone(places).acquire_owned().await.ok();
-        if let Some(failures) = self
-            .failures_in_a_row
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-        {
-            let back_off = BACK_OFF_MIN.saturating_mul(1_u32 << failures.min(10));
-            time::sleep(back_off.min(BACK_OFF_MAX)).await;
-        }
+        let failures = self.failures_in_a_row.load(Ordering::Relaxed);
+        time::sleep(back_off(failures)).await;
         let batch_size = usize::try_from(self.source.batch_size).unwrap_or(RECEIVE_MAX);
         let mut wait = RECEIVE_WAIT_MAX;
         let mut window_end = None;
@@ -130,8 +134,8 @@ impl Mapping {
             let missing = batch_size.saturating_sub(batch.len());
             let queue = &self.source.queue;
             batch.extend(
-                self.sqs
-                    .receive(queue, missing.min(RECEIVE_MAX), wait, None)
+                self.queues
+                    .receive(queue, missing.min(RECEIVE_MAX), wait)
                     .await?,
             );
             // The window opens with the first message.
@@ -157,9 +161,14 @@ impl Mapping {
             let rest = messages.split_off(count);
             let part = std::mem::replace(&mut messages, rest);
             let kept = self.deliver_part(event, part).await;
-            // In a FIFO queue nothing may overtake what has failed.
-            if kept == Kept::Some && self.is_fifo() {
-                break;
+            // In a FIFO queue nothing may overtake what comes again.
+            match kept {
+                Kept::Failed if self.is_fifo() => break,
+                Kept::Repeated if self.is_fifo() => {
+                    self.release(&messages).await;
+                    break;
+                }
+                Kept::None | Kept::Failed | Kept::Repeated => {}
             }
         }
         drop(place);
@@ -182,7 +191,7 @@ impl Mapping {
             }
             Err(InvokeError::ShuttingDown) => {
                 self.release(&messages).await;
-                return Kept::Some;
+                return Kept::Failed;
             }
             Err(error) => {
                 self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
@@ -190,27 +199,52 @@ impl Mapping {
                 Failed::All
             }
         };
-        let fifo = self.is_fifo();
+        self.settle(messages, &failed).await
+    }
+
+    /// Deletes what succeeded, but for what is to come again on purpose: that is made visible.
+    async fn settle(&self, messages: Vec<ReceivedMessage>, failed: &Failed) -> Kept {
         let mut kept = Kept::None;
+        let mut again: Vec<ReceivedMessage> = Vec::new();
         for message in messages {
-            let is_failed = match &failed {
+            let is_failed = match failed {
                 Failed::All => true,
                 Failed::These(ids) => ids.contains(&message.message_id),
             };
-            if is_failed || (fifo && kept == Kept::Some) {
-                kept = Kept::Some;
+            // Also in a FIFO queue only what is named: "your function should stop processing
+            // messages after the first failure and return all failed and unprocessed messages"
+            // (Lambda developer guide, "Implementing partial batch responses").
+            if is_failed {
+                kept = Kept::Failed;
                 continue;
             }
-            if let Err(error) = self
-                .sqs
-                .delete(&self.source.queue, &message.receipt_handle)
-                .await
-            {
+            if self.is_repeated(&message, &again) {
+                if kept == Kept::None {
+                    kept = Kept::Repeated;
+                }
+                again.push(message);
+                continue;
+            }
+            let (queue, handle) = (&self.source.queue, &message.receipt_handle);
+            if let Err(error) = self.queues.delete(queue, handle).await {
                 let message_id = message.message_id;
                 tracing::warn!(%error, message_id, "a message is done but will be delivered again");
             }
         }
+        self.release(&again).await;
         kept
+    }
+
+    /// Whether a message that succeeded comes again: by choice, or because it is in a group of
+    /// which an earlier one does. As after a delete that got lost, nothing may overtake that.
+    fn is_repeated(&self, message: &ReceivedMessage, again: &[ReceivedMessage]) -> bool {
+        let group = |message: &ReceivedMessage| message.attributes.get(GROUP).cloned();
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_fifo() && again.iter().any(|ahead| group(ahead) == group(message)) {
+            repeats.follows(message);
+            return true;
+        }
+        repeats.again(&self.source.queue, message)
     }
 
     fn is_fifo(&self) -> bool {
@@ -221,7 +255,8 @@ impl Mapping {
         if !self.source.reports_batch_item_failures {
             return Failed::These(BTreeSet::new());
         }
-        let failed = failed_in(response, messages);
+        let ids = messages.iter().map(|message| message.message_id.as_str());
+        let failed = failed_in(response, ids);
         if failed == Failed::All {
             let function = &self.function;
             tracing::warn!(
@@ -236,62 +271,29 @@ impl Mapping {
     async fn release(&self, messages: &[ReceivedMessage]) {
         for message in messages {
             let (queue, handle) = (&self.source.queue, &message.receipt_handle);
-            if let Err(error) = self
-                .sqs
-                .change_visibility(queue, handle, Duration::ZERO)
-                .await
-            {
+            if let Err(error) = self.queues.release(queue, handle).await {
                 tracing::debug!(%error, "a message stays hidden until its timeout");
             }
         }
     }
 }
 
+/// How long a source is left alone after so many failures in a row.
+pub(super) fn back_off(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => BACK_OFF_MIN
+            .saturating_mul(1_u32 << doublings.min(10))
+            .min(BACK_OFF_MAX),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
-    Some,
     None,
-}
-
-/// Which messages of a batch are to be delivered again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Failed {
-    These(BTreeSet<String>),
-    All,
-}
-
-/// Reads a partial batch response. No response and an empty list mean that all is well; whatever
-/// is malformed, or names a message that was not in the batch, means that nothing is.
-fn failed_in(response: &[u8], messages: &[ReceivedMessage]) -> Failed {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Response {
-        batch_item_failures: Option<Vec<Item>>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Item {
-        item_identifier: String,
-    }
-    if response.trim_ascii().is_empty() {
-        return Failed::These(BTreeSet::new());
-    }
-    let Ok(response) = serde_json::from_slice::<Option<Response>>(response) else {
-        return Failed::All;
-    };
-    let items = response
-        .and_then(|response| response.batch_item_failures)
-        .unwrap_or_default();
-    let ids: BTreeSet<_> = items.into_iter().map(|item| item.item_identifier).collect();
-    let known: BTreeSet<_> = messages
-        .iter()
-        .map(|message| message.message_id.as_str())
-        .collect();
-    if ids.iter().all(|id| known.contains(id.as_str())) {
-        Failed::These(ids)
-    } else {
-        Failed::All
-    }
+    /// All of it had succeeded.
+    Repeated,
+    Failed,
 }
 
 /// The Lambda event of as many messages as one event holds, at least one, and their number.
@@ -422,44 +424,5 @@ mod tests {
         // A message that no event holds is tried alone: the invocation says why it fails.
         let escaped = "\u{1}".repeat(1_100_000);
         assert_eq!(event("q", &[message("1", &escaped), message("2", "")]).1, 1);
-    }
-
-    #[test]
-    fn a_partial_batch_response_is_read_as_lambda_reads_it() {
-        let messages = [message("a", ""), message("b", "")];
-        let these = |ids: &[&str]| Failed::These(ids.iter().map(ToString::to_string).collect());
-        for (response, expected) in [
-            ("", these(&[])),
-            ("null", these(&[])),
-            ("{}", these(&[])),
-            (r#"{"batchItemFailures":null}"#, these(&[])),
-            (r#"{"batchItemFailures":[]}"#, these(&[])),
-            (
-                r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#,
-                these(&["b"]),
-            ),
-            (
-                r#"{"batchItemFailures":[{"itemIdentifier":"c"}]}"#,
-                Failed::All,
-            ),
-            (
-                r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#,
-                Failed::All,
-            ),
-            (
-                r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#,
-                Failed::All,
-            ),
-            (r#"{"batchItemFailures":[{"messageId":"b"}]}"#, Failed::All),
-            (r#"{"batchItemFailures":"b"}"#, Failed::All),
-            (r#""done""#, Failed::All),
-            ("{", Failed::All),
-        ] {
-            assert_eq!(
-                failed_in(response.as_bytes(), &messages),
-                expected,
-                "{response}"
-            );
-        }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Job {
     pub(super) event: Bytes,
     pub(super) trace_header: String,
     pub(super) reply: oneshot::Sender<Result<Bytes, InvokeError>>,
+    /// Where the end of its log goes before the reply, if somebody wants it.
+    pub(super) tail: Option<oneshot::Sender<Vec<u8>>>,
 }
 
 /// Where an instance gets its next job from.
@@ -59,6 +61,15 @@ struct State {
     last_instance_id: u64,
     failures_in_a_row: u32,
     no_start_before: Option<Instant>,
+    /// The last start ran out of time.
+    starts_slowly: bool,
+}
+
+/// Whether an instance's start is the first attempt or follows one that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    First,
+    Repeated,
 }
 
 #[derive(Debug)]
@@ -135,12 +146,44 @@ impl Pool {
         self.state().no_start_before
     }
 
+    /// Which start the next one is. Lambda repeats a start that took too long within the first
+    /// invocation (Lambda developer guide, "Failures during the init phase").
+    pub(super) fn next_start(&self) -> Start {
+        if self.state().starts_slowly {
+            Start::Repeated
+        } else {
+            Start::First
+        }
+    }
+
+    /// How long a start may take: a repeated one as long as an invocation.
+    pub(super) fn time_max(&self, start: Start) -> Duration {
+        let first = self.platform.pace.init_time_max;
+        match start {
+            Start::First => first,
+            Start::Repeated => first.max(self.executable.function.timeout),
+        }
+    }
+
+    /// A new instance was not ready in time. Whoever waits for it waits for a repetition.
+    pub(super) fn too_slow(self: &Arc<Self>, start: Start, error: InvokeError) {
+        if start == Start::Repeated {
+            return self.failed(error);
+        }
+        let mut state = self.state();
+        state.starts_slowly = true;
+        state.soon_free = state.soon_free.saturating_sub(1);
+        state.instances = state.instances.saturating_sub(1);
+        self.start_what_is_needed(&mut state);
+    }
+
     /// A new instance is ready.
     pub(super) fn ready(&self, instance_id: u64) -> NextJob {
         let mut state = self.state();
         state.soon_free = state.soon_free.saturating_sub(1);
         state.failures_in_a_row = 0;
         state.no_start_before = None;
+        state.starts_slowly = false;
         next_job(&mut state, instance_id)
     }
 

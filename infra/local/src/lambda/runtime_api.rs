@@ -125,11 +125,12 @@ async fn response(
     request_id: Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let outcome = body.map(|body| match body.len() {
-        ..=RESPONSE_BYTES_MAX => Outcome::Response(body),
-        _ => Outcome::TooLarge,
-    });
-    finished(calls, request_id, outcome).await
+    finished(
+        calls,
+        request_id,
+        body.map(|body| outcome(body, Outcome::Response)),
+    )
+    .await
 }
 
 async fn error(
@@ -137,7 +138,19 @@ async fn error(
     request_id: Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    finished(calls, request_id, body.map(Outcome::Error)).await
+    finished(
+        calls,
+        request_id,
+        body.map(|body| outcome(body, Outcome::Error)),
+    )
+    .await
+}
+
+fn outcome(body: Bytes, as_what: impl FnOnce(Bytes) -> Outcome) -> Outcome {
+    match body.len() {
+        ..=RESPONSE_BYTES_MAX => as_what(body),
+        _ => Outcome::TooLarge,
+    }
 }
 
 async fn finished(

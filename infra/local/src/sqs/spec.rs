@@ -221,8 +221,23 @@ impl QueueSpec {
 
     /// The settings as `GetQueueAttributes` shows them.
     pub(super) fn attributes(&self) -> BTreeMap<&'static str, String> {
+        let mut shown = self.settings();
+        shown.insert("QueueArn", arn(&self.name));
+        shown.insert("SqsManagedSseEnabled", "true".to_owned());
+        if let Some(dead_letter) = &self.dead_letter {
+            let policy = serde_json::json!({
+                "deadLetterTargetArn": arn(&dead_letter.queue),
+                "maxReceiveCount": dead_letter.receive_count_max,
+            });
+            shown.insert("RedrivePolicy", policy.to_string());
+        }
+        shown
+    }
+
+    /// The settings as `CreateQueue` takes them, but for the redrive policy: whose account an ARN
+    /// is in, the service decides that keeps the queue.
+    pub(super) fn settings(&self) -> BTreeMap<&'static str, String> {
         let mut shown = BTreeMap::from([
-            ("QueueArn", arn(&self.name)),
             (
                 "VisibilityTimeout",
                 self.visibility_timeout.as_secs().to_string(),
@@ -237,15 +252,7 @@ impl QueueSpec {
                 "ReceiveMessageWaitTimeSeconds",
                 self.receive_wait.as_secs().to_string(),
             ),
-            ("SqsManagedSseEnabled", "true".to_owned()),
         ]);
-        if let Some(dead_letter) = &self.dead_letter {
-            let policy = serde_json::json!({
-                "deadLetterTargetArn": arn(&dead_letter.queue),
-                "maxReceiveCount": dead_letter.receive_count_max,
-            });
-            shown.insert("RedrivePolicy", policy.to_string());
-        }
         if self.fifo {
             shown.insert("FifoQueue", "true".to_owned());
             shown.insert(

@@ -113,8 +113,8 @@ pub enum TemplateError {
     },
     /// An event source that is not served.
     #[error(
-        "{event} of {resource} is an event of type {kind}, which is not served locally; only \
-         SQS is"
+        "{event} of {resource} is an event of type {kind}, which is not served locally; SQS, \
+         DynamoDB, Schedule and ScheduleV2 are"
     )]
     UnsupportedEvent {
         /// Logical id.

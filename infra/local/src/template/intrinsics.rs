@@ -228,8 +228,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn queue_url(&self, id: &str) -> Result<String, TemplateError> {
+        let name = self.name(id)?;
         let server = self.surroundings.sqs_url.trim_end_matches('/');
-        Ok(format!("{server}/{ACCOUNT}/{}", self.name(id)?))
+        Ok(match self.surroundings.queue_urls.get(&name) {
+            Some(url) => url.clone(),
+            None => format!("{server}/{ACCOUNT}/{name}"),
+        })
     }
 
     fn get_att(&self, place: &Place, argument: &Yaml) -> Result<String, TemplateError> {
@@ -256,6 +260,13 @@ impl<'a> Resolver<'a> {
             (Kind::Queue, "QueueName") => self.name(id),
             (Kind::Queue, "QueueUrl") => self.queue_url(id),
             (Kind::Table, "Arn") => Ok(arn("dynamodb", format!("table/{}", self.name(id)?))),
+            // Which one it is, is known only once the table is there: whoever reads it asks.
+            (Kind::Table, "StreamArn")
+                if resource.properties.get("StreamSpecification").is_some() =>
+            {
+                let name = self.name(id)?;
+                Ok(arn("dynamodb", format!("table/{name}/stream/latest")))
+            }
             (Kind::Api, "ApiId") => Ok(id.to_owned()),
             (Kind::Role, "Arn") => Ok(permissions::role_arn(id)),
             (Kind::Skipped, _) => Ok(arn("local", format!("{id}/{attribute}"))),

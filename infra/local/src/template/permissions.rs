@@ -102,6 +102,7 @@ pub(super) fn of_function(
     {
         permissions = permissions.and(match event.required_text("Type")?.as_str() {
             "SQS" => managed("AWSLambdaSQSQueueExecutionRole"),
+            "DynamoDB" => managed("AWSLambdaDynamoDBExecutionRole"),
             _ => Permissions::none(),
         });
     }
@@ -179,6 +180,15 @@ fn managed(name: &str) -> Permissions {
                 "sqs:ReceiveMessage",
                 "sqs:DeleteMessage",
                 "sqs:GetQueueAttributes",
+            ];
+            Permissions::Known(vec![Statement::allowing(&actions, "*")])
+        }
+        "AWSLambdaDynamoDBExecutionRole" => {
+            let actions = [
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+                "dynamodb:ListStreams",
             ];
             Permissions::Known(vec![Statement::allowing(&actions, "*")])
         }

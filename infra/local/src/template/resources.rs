@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Function, QueueSource, Table, Template, TemplateError, WebSocketApi,
+    AsyncRetries, Function, Table, Template, TemplateError, WebSocketApi, events,
     intrinsics::{Kind, Resolver},
     permissions,
     properties::{Place, Properties},
@@ -57,6 +57,7 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
     unique(tables.iter().map(|it| (&it.name, &it.logical_id)))?;
     check_redrive(&queues)?;
     check_sources(&functions, &queues)?;
+    check_streams(&functions, &tables)?;
     check_routes(&api, &functions)?;
     let queues = order.iter().filter_map(|id| queues.remove(id)).collect();
     let permissions = holders
@@ -96,23 +97,7 @@ fn function(
         let variables = variables.map(|variables| variables.texts()).transpose()?;
         environment.extend(variables.unwrap_or_else(BTreeMap::new));
     }
-    let mut queue_sources = Vec::new();
-    let events = properties
-        .object("Events")?
-        .map(|events| events.objects())
-        .transpose()?;
-    for (name, event) in events.unwrap_or_default() {
-        let kind = event.required_text("Type")?;
-        if kind != "SQS" {
-            let (resource, event) = (id.to_owned(), name);
-            return Err(TemplateError::UnsupportedEvent {
-                resource,
-                event,
-                kind,
-            });
-        }
-        queue_sources.extend(queue_source(&event.required_object("Properties")?)?);
-    }
+    let events = events::read(id, properties)?;
     let timeout_s = properties.number("Timeout", 1..=900)?.unwrap_or(3);
     Ok(Function {
         logical_id: id.to_owned(),
@@ -122,46 +107,27 @@ fn function(
             .number("MemorySize", 128..=10_240)?
             .unwrap_or(128),
         environment,
-        queue_sources,
+        queue_sources: events.queues,
+        stream_sources: events.streams,
+        schedules: events.schedules,
+        async_retries: async_retries(properties)?,
         concurrency_max: properties.number("ReservedConcurrentExecutions", 0..=1_000)?,
     })
 }
 
-/// None for a source that is switched off.
-fn queue_source(properties: &Properties) -> Result<Option<QueueSource>, TemplateError> {
-    properties.only(&[
-        "BatchSize",
-        "Enabled",
-        "FunctionResponseTypes",
-        "MaximumBatchingWindowInSeconds",
-        "Queue",
-        "ScalingConfig",
-    ])?;
-    if properties.value("Enabled").is_some() && !properties.flag("Enabled")? {
-        return Ok(None);
-    }
-    let window_s = properties
-        .number("MaximumBatchingWindowInSeconds", 0..=300)?
-        .unwrap_or(0);
-    let response_types = properties.list("FunctionResponseTypes")?;
-    if response_types
-        .iter()
-        .any(|name| name != "ReportBatchItemFailures")
-    {
-        let place = properties.place.below("FunctionResponseTypes");
-        return Err(place.invalid("has a value that is not ReportBatchItemFailures"));
-    }
-    let scaling = properties.object("ScalingConfig")?;
-    let scaling = scaling.map(|scaling| scaling.number("MaximumConcurrency", 2..=1_000));
-    Ok(Some(QueueSource {
-        queue: last_part(&properties.required_text("Queue")?).to_owned(),
-        batch_size: properties
-            .number("BatchSize", 1..=if window_s == 0 { 10 } else { 10_000 })?
-            .unwrap_or(10),
-        window: Duration::from_secs(window_s.into()),
-        reports_batch_item_failures: !response_types.is_empty(),
-        concurrency_max: scaling.transpose()?.flatten(),
-    }))
+fn async_retries(properties: &Properties) -> Result<AsyncRetries, TemplateError> {
+    let Some(config) = properties.object("EventInvokeConfig")? else {
+        return Ok(AsyncRetries::default());
+    };
+    config.only(&["MaximumEventAgeInSeconds", "MaximumRetryAttempts"])?;
+    let otherwise = AsyncRetries::default();
+    let age_s = config.number("MaximumEventAgeInSeconds", 60..=21_600)?;
+    Ok(AsyncRetries {
+        retries_max: config
+            .number("MaximumRetryAttempts", 0..=2)?
+            .unwrap_or(otherwise.retries_max),
+        age_max: age_s.map_or(otherwise.age_max, |age_s| Duration::from_secs(age_s.into())),
+    })
 }
 
 fn queue(
@@ -387,7 +353,7 @@ fn api(id: &str, properties: &Properties) -> Result<WebSocketApi, TemplateError>
 }
 
 /// The name in an ARN of a queue or a function, or a name itself.
-fn last_part(arn: &str) -> &str {
+pub(super) fn last_part(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
 
@@ -458,6 +424,20 @@ fn check_sources(
             if queue.fifo && (source.batch_size > 10 || !source.window.is_zero()) {
                 let problem =
                     "is a FIFO queue: its batches are up to 10 messages, without a window";
+                return Err(place.invalid(problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses sources whose table is not of this template.
+fn check_streams(functions: &[Function], tables: &[Table]) -> Result<(), TemplateError> {
+    for function in functions {
+        for source in &function.stream_sources {
+            if !tables.iter().any(|table| table.name == source.table) {
+                let problem = format!("names {}, which is no table of this template", source.table);
+                let place = Place::of(&function.logical_id).below("Events.Stream");
                 return Err(place.invalid(problem));
             }
         }

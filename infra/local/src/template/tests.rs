@@ -1,5 +1,7 @@
 //! What templates say, and what is wrong with those that cannot be served.
 
+mod events;
+
 use serde_json::json;
 
 use super::*;
@@ -8,7 +10,7 @@ use crate::sqs::{DeadLetter, DeduplicationScope, ThroughputLimit};
 fn surroundings() -> Surroundings {
     Surroundings {
         sqs_url: "http://127.0.0.1:9324".to_owned(),
-        parameters: BTreeMap::new(),
+        ..Surroundings::default()
     }
 }
 
@@ -387,9 +389,8 @@ fn with_event(function: &str, event: &str, queue: &str) -> String {
 
 #[test]
 fn an_event_that_is_not_served_is_named() {
-    let schedule = "{ Type: Schedule, Properties: { Schedule: rate(1 minute) } }";
-    let error = refused(&with_event("", schedule, ""));
-    assert!(error.starts_with("E of G is an event of type Schedule, which is not served"));
+    let error = refused(&with_event("", "{ Type: S3 }", ""));
+    assert!(error.starts_with("E of G is an event of type S3, which is not served"));
 }
 
 #[test]

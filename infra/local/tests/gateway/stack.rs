@@ -255,9 +255,7 @@ fn executable(name: &str, relay_address: &str) -> Result<Executable> {
             name: name.to_owned(),
             timeout: Duration::from_mins(1),
             memory_mb: 128,
-            environment: BTreeMap::new(),
-            queue_sources: Vec::new(),
-            concurrency_max: None,
+            ..Function::default()
         },
         path: target.join("examples").join("relay_function"),
         environment: BTreeMap::from([("RELAY".to_owned(), relay_address.to_owned())]),

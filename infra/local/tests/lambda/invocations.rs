@@ -1,7 +1,6 @@
-//! The local Lambda service with a real process behind it: `examples/echo_function.rs`.
+//! One invocation and what becomes of it.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,83 +9,12 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sparkle_local::{
-    lambda::{Executable, Invocation, InvokeError, Lambda, LambdaError, WhenBusy},
+    lambda::{Invocation, InvokeError, Lambda, LambdaError, WhenBusy},
     metrics::Metrics,
-    sqs::{Depth, NewMessage, QueueSpec, Sqs},
-    template::{Function, QueueSource},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    process::Command,
-    task::JoinSet,
-    time,
-};
+use tokio::process::Command;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn binary() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .parent()
-        .and_then(Path::parent)
-        .context("no target folder")?;
-    Ok(target.join("examples").join("echo_function"))
-}
-
-fn echo(timeout: Duration) -> Result<Executable> {
-    Ok(Executable {
-        function: Function {
-            logical_id: "EchoFunction".to_owned(),
-            name: "echo".to_owned(),
-            timeout,
-            memory_mb: 128,
-            environment: BTreeMap::new(),
-            queue_sources: Vec::new(),
-            concurrency_max: None,
-        },
-        path: binary()?,
-        environment: BTreeMap::from([("GIVEN".to_owned(), "yes".to_owned())]),
-    })
-}
-
-async fn start(executable: Executable) -> Result<Lambda> {
-    Ok(Lambda::start(vec![executable], Metrics::default()).await?)
-}
-
-async fn invoke(lambda: &Lambda, event: Value) -> Result<Value, InvokeError> {
-    let event = Bytes::from(event.to_string());
-    let answer = time::timeout(
-        PATIENCE,
-        lambda.invoke("echo", event, Invocation::default()),
-    );
-    let answer = answer.await.unwrap_or(Err(InvokeError::ShuttingDown))?;
-    Ok(serde_json::from_slice(&answer).unwrap_or(Value::Null))
-}
-
-/// Polls until the condition holds.
-async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> {
-    let poll = async {
-        while !condition() {
-            time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    time::timeout(PATIENCE, poll)
-        .await
-        .with_context(|| format!("never: {what}"))
-}
-
-/// The state letter of a Linux process, such as `T` for stopped; None when it is gone.
-fn state(pid: u64) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
-}
-
-fn pid(answer: &Value) -> Result<u64> {
-    answer["pid"]
-        .as_u64()
-        .with_context(|| format!("no pid in {answer}"))
-}
+use crate::stack::{Folder, echo, eventually, invoke, pid, start, state};
 
 #[tokio::test]
 async fn an_invocation_carries_lambdas_context_and_its_answer_comes_back() -> Result<()> {
@@ -357,7 +285,10 @@ async fn a_stack_that_is_killed_leaves_no_process() -> Result<()> {
         std::fs::create_dir(folder)?;
     }
     let mut stack = Command::new(std::env::current_exe()?)
-        .args(["--exact", "a_stack_that_is_killed_leaves_no_process"])
+        .args([
+            "--exact",
+            "invocations::a_stack_that_is_killed_leaves_no_process",
+        ])
         .env(FOLDER, &folder.0)
         .kill_on_drop(true)
         .spawn()?;
@@ -377,211 +308,4 @@ async fn a_stack_that_is_killed_leaves_no_process() -> Result<()> {
     assert!(!pids.iter().any(gone), "{pids:?} do not run");
     stack.kill().await?;
     eventually("all are gone", || pids.iter().all(gone)).await
-}
-
-/// A request to the Invoke API over HTTP: the status, the head and the body.
-async fn post(lambda: &Lambda, path: &str, headers: &str, body: &[u8]) -> Result<(u16, String)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let router = lambda.router();
-    let mut server = JoinSet::new();
-    server.spawn(async move { axum::serve(listener, router).await });
-    let mut stream = TcpStream::connect(address).await?;
-    let length = body.len();
-    let head = format!(
-        "POST /2015-03-31/functions/{path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\n\
-         content-length: {length}\r\n{headers}\r\n"
-    );
-    stream.write_all(head.as_bytes()).await?;
-    // The server may answer before it has read a body that is too large.
-    drop(stream.write_all(body).await);
-    let mut answer = Vec::new();
-    drop(stream.read_to_end(&mut answer).await);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).context("no answer")?.parse()?;
-    Ok((status, answer))
-}
-
-#[tokio::test]
-async fn the_invoke_api_answers_as_lambda_does() -> Result<()> {
-    let lambda = start(echo(Duration::from_secs(20))?).await?;
-    let arn = "arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Aecho%3Alive";
-    for name in ["echo", "echo:live", arn] {
-        let path = format!("{name}/invocations");
-        let trace = "x-amzn-trace-id: Root=1-2-3\r\n";
-        let (status, answer) = post(&lambda, &path, trace, br#"{"a":1}"#).await?;
-        assert_eq!(status, 200, "{answer}");
-        assert!(answer.contains(r#""event":{"a":1}"#), "{answer}");
-        assert!(answer.contains("Root=1-2-3"), "{answer}");
-        assert!(!answer.contains("x-amz-function-error"), "{answer}");
-    }
-    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
-    let (large, too_large) = (text(1_048_577), text(6_291_457));
-    let asynchronous = "x-amz-invocation-type: Event\r\n";
-    for (path, headers, body, expected) in [
-        (
-            "echo",
-            "",
-            &br#"{"do":"fail"}"#[..],
-            (200, "x-amz-function-error: Unhandled"),
-        ),
-        ("echo", asynchronous, b"{}", (202, "x-amzn-requestid")),
-        (
-            "echo",
-            asynchronous,
-            &large,
-            (413, "RequestTooLargeException"),
-        ),
-        (
-            "echo",
-            "x-amz-invocation-type: DryRun\r\n",
-            b"{}",
-            (204, "x-amzn-requestid"),
-        ),
-        (
-            "echo",
-            "x-amz-invocation-type: Odd\r\n",
-            b"{}",
-            (400, "InvalidParameterValue"),
-        ),
-        ("echo", "", &large, (200, "xxx")),
-        ("echo", "", b"{", (400, "InvalidRequestContentException")),
-        ("echo", "", &too_large, (413, "RequestTooLargeException")),
-        (
-            "gone",
-            "",
-            b"{}",
-            (404, "x-amzn-errortype: ResourceNotFoundException"),
-        ),
-    ] {
-        let (status, answer) = post(&lambda, &format!("{path}/invocations"), headers, body).await?;
-        assert_eq!(status, expected.0, "{answer}");
-        assert!(
-            answer.contains(expected.1),
-            "{} is not in {answer}",
-            expected.1
-        );
-    }
-    lambda.shutdown().await;
-    Ok(())
-}
-
-/// The echo function with a FIFO queue as its source.
-async fn with_queue(batch_size: u32, visibility: Duration) -> Result<(Lambda, Sqs)> {
-    let queue = QueueSpec {
-        visibility_timeout: visibility,
-        ..QueueSpec::fifo("jobs.fifo")
-    };
-    let sqs = Sqs::open(None, vec![queue], "http://127.0.0.1".to_owned())?;
-    let mut executable = echo(Duration::from_secs(30))?;
-    executable.function.queue_sources = vec![QueueSource {
-        queue: "jobs.fifo".to_owned(),
-        batch_size,
-        window: Duration::ZERO,
-        reports_batch_item_failures: true,
-        concurrency_max: None,
-    }];
-    Ok((start(executable).await?, sqs))
-}
-
-async fn send(sqs: &Sqs, group: &str, body: Value) -> Result<()> {
-    let message = NewMessage {
-        deduplication_id: Some(body.to_string()),
-        body: body.to_string(),
-        group_id: Some(group.to_owned()),
-        ..NewMessage::default()
-    };
-    sqs.send("jobs.fifo", message).await?;
-    Ok(())
-}
-
-async fn until_empty(sqs: &Sqs) -> Result<()> {
-    let poll = async {
-        while sqs.depth("jobs.fifo").await? != Depth::default() {
-            time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    };
-    time::timeout(PATIENCE, poll)
-        .await
-        .context("the queue is never empty")?
-}
-
-#[tokio::test]
-async fn what_failed_in_a_fifo_batch_comes_again_with_all_after_it() -> Result<()> {
-    let folder = Folder::new("fifo")?;
-    let file = folder.0.join("log");
-    let (lambda, sqs) = with_queue(10, Duration::from_secs(3)).await?;
-    for (write, fail_until_receive) in [("a", 1), ("b", 2), ("c", 1)] {
-        let body = json!({"file": file, "write": write, "fail_until_receive": fail_until_receive});
-        send(&sqs, "one", body).await?;
-    }
-    lambda.poll_queues(sqs.clone());
-    until_empty(&sqs).await?;
-    let log = std::fs::read_to_string(&file)?;
-    assert_eq!(
-        log.lines().collect::<Vec<_>>(),
-        [
-            "a done", "b failed", "c done", // c succeeded behind b, and must not overtake it
-            "b done", "c done",
-        ]
-    );
-    lambda.shutdown().await;
-    Ok(())
-}
-
-#[tokio::test]
-async fn two_message_groups_are_worked_on_at_once() -> Result<()> {
-    let folder = Folder::new("groups")?;
-    let meeting = folder.0.join("meet");
-    std::fs::create_dir_all(&meeting)?;
-    let (lambda, sqs) = with_queue(1, Duration::from_mins(1)).await?;
-    lambda.poll_queues(sqs.clone());
-    for group in ["one", "two"] {
-        let body = json!({"file": folder.0.join(group), "write": group, "meet": meeting});
-        send(&sqs, group, body).await?;
-    }
-    until_empty(&sqs).await?;
-    lambda.shutdown().await;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_shutdown_gives_a_message_back_that_it_interrupts() -> Result<()> {
-    let folder = Folder::new("interrupted")?;
-    let file = folder.0.join("log");
-    let (lambda, sqs) = with_queue(1, Duration::from_hours(1)).await?;
-    lambda.poll_queues(sqs.clone());
-    send(
-        &sqs,
-        "one",
-        json!({"file": file, "write": "a", "hang": true}),
-    )
-    .await?;
-    eventually("the message is worked on", || file.exists()).await?;
-    lambda.shutdown().await;
-    let again = sqs.receive("jobs.fifo", 1, Duration::ZERO, None).await?;
-    assert_eq!(again.len(), 1, "the message is still hidden");
-    Ok(())
-}
-
-/// A folder of the test's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Folder> {
-        let folder = std::env::temp_dir().join(format!("echo-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(Folder(folder))
-    }
-
-    fn files(&self) -> usize {
-        std::fs::read_dir(&self.0).map_or(0, Iterator::count)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
