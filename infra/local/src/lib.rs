@@ -6,6 +6,7 @@
 pub mod binaries;
 pub mod chat;
 pub mod dynamo;
+pub mod fault;
 pub mod gateway;
 pub mod lambda;
 pub mod metrics;

@@ -52,6 +52,9 @@ pub struct Settings {
     /// Keep nothing: everything lives in memory and ends with the process
     #[arg(long, global = true)]
     pub ephemeral: bool,
+    /// Inject the faults of this file between the functions and the services; see infra/local/src/fault.rs
+    #[arg(long, env = "SPARKLE_FAULT", global = true, value_name = "FILE")]
+    pub fault: Option<PathBuf>,
     /// The template; looked for in this directory and above
     #[arg(long, default_value = "template.yaml", global = true)]
     pub template: PathBuf,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use axum::serve::ListenerExt;
+use axum::{Router, serve::ListenerExt};
 use serde::Serialize;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::{
     binaries, dynamo,
+    fault::Faults,
     gateway::{Gateway, Limits},
     lambda::{Executable, Lambda},
     metrics::Metrics,
@@ -73,14 +74,12 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
 
     let template_path = find(&settings.template)?;
     let template = Template::load(&template_path, &surroundings(&sqs_url))?;
+    let metrics = Metrics::default();
+    let faults = faults(&settings, &template, &metrics).await?;
     let mint = Mint::open(&settings)?;
     let binaries = build(&template_path, &template.functions).await?;
 
-    let files = (!settings.ephemeral).then_some(&settings.data_dir);
-    if let Some(directory) = files {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create the data directory {}", directory.display()))?;
-    }
+    let files = data_dir(&settings)?;
     let mut services = JoinSet::new();
     if let Some(listener) = listeners.dynamodb {
         let database = dynamo::open(files.map(|dir| dir.join("dynamodb.sqlite")).as_deref())?;
@@ -101,8 +100,9 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         dynamodb: &dynamodb_url,
         sqs: &sqs_url,
     };
-    let executables = executables(&template.functions, &binaries, &endpoints, &mint);
-    let metrics = Metrics::default();
+    let mut executables = executables(&template.functions, &binaries, &endpoints, &mint);
+    let own_pages = page::router(mint.clone(), metrics.clone());
+    let own_pages = own_pages.merge(stand_between(faults, &mut executables, &mut services));
     let lambda = Lambda::start(executables, metrics.clone()).await?;
     let gateway = Gateway::new(
         template.api.clone(),
@@ -110,7 +110,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         metrics.clone(),
         Limits::default(),
     );
-    let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
+    let router = gateway.router(lambda.router().merge(own_pages));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
     lambda.poll_queues(sqs);
@@ -192,6 +192,16 @@ fn surroundings(sqs_url: &str) -> Surroundings {
     }
 }
 
+/// Where data is kept, if it is.
+fn data_dir(settings: &Settings) -> anyhow::Result<Option<&PathBuf>> {
+    let kept = (!settings.ephemeral).then_some(&settings.data_dir);
+    if let Some(directory) = kept {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create the data directory {}", directory.display()))?;
+    }
+    Ok(kept)
+}
+
 async fn build(
     template: &Path,
     functions: &[Function],
@@ -210,6 +220,37 @@ async fn build(
         binaries::build(&workspace, &names)
     });
     Ok(built.await??)
+}
+
+/// What `--fault` asks for.
+async fn faults(
+    settings: &Settings,
+    template: &Template,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<(Faults, TcpListener)>> {
+    let Some(path) = &settings.fault else {
+        return Ok(None);
+    };
+    let functions = template.functions.iter();
+    let names = functions.map(|function| function.name.clone()).collect();
+    Ok(Some(Faults::open(path, names, metrics.clone()).await?))
+}
+
+/// Puts the fault layer between the functions and the services; returns the pages that steer it.
+fn stand_between(
+    faults: Option<(Faults, TcpListener)>,
+    executables: &mut [Executable],
+    services: &mut JoinSet<()>,
+) -> Router {
+    let Some((faults, listener)) = faults else {
+        return Router::new();
+    };
+    for executable in executables {
+        faults.divert(&executable.function.name, &mut executable.environment);
+    }
+    let router = faults.router();
+    services.spawn(faults.serve(listener));
+    router
 }
 
 struct Endpoints<'a> {
