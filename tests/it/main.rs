@@ -6,3 +6,4 @@ mod identity;
 mod operation;
 mod provider;
 mod refusal;
+mod watch;

@@ -16,3 +16,4 @@ pub mod sqs;
 pub mod stack;
 pub mod template;
 pub mod token;
+pub mod watch;

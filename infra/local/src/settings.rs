@@ -55,6 +55,9 @@ pub struct Settings {
     /// Inject the faults of this file between the functions and the services; see infra/local/src/fault.rs
     #[arg(long, env = "SPARKLE_FAULT", global = true, value_name = "FILE")]
     pub fault: Option<PathBuf>,
+    /// Rebuild the functions when their sources change, and run what was built
+    #[arg(long, env = "SPARKLE_WATCH", global = true)]
+    pub watch: bool,
     /// The template; looked for in this directory and above
     #[arg(long, default_value = "template.yaml", global = true)]
     pub template: PathBuf,

@@ -28,6 +28,7 @@ use crate::{
     sqs::Sqs,
     template::{Function, Surroundings, Template},
     token::{Mint, Token},
+    watch::Watch,
 };
 
 /// The learner and the life of the token that is printed.
@@ -114,6 +115,9 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
     lambda.poll_queues(sqs);
+    if settings.watch {
+        services.spawn(Watch::start(&template_path, binaries)?.run(lambda.clone()));
+    }
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
     announce(&Addresses {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result, ensure};
 use axum::{Router, extract::State, http::HeaderMap};
 use sparkle_local::{fault::Faults, metrics::Metrics};
 use tokio::{
@@ -30,37 +31,38 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new(rule: &str) -> Setting {
+    async fn new(rule: &str) -> Result<Setting> {
         let calls = Arc::new(AtomicU32::new(0));
         let service = Router::new()
             .fallback(answer)
             .with_state(Arc::clone(&calls));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let origin = format!("http://{}", listener.local_addr()?);
         let mut servers = JoinSet::new();
-        servers.spawn(async move { axum::serve(listener, service).await.unwrap() });
+        servers.spawn(async move { drop(axum::serve(listener, service).await) });
 
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = std::env::temp_dir().join(format!("faults-{}.yaml", uuid::Uuid::new_v4()));
-        std::fs::write(&file, format!("rules: [{rule}]")).unwrap();
+        std::fs::write(&file, format!("rules: [{rule}]"))?;
         let metrics = Metrics::default();
         let opened = Faults::open(&file, vec!["f".to_owned()], metrics.clone()).await;
-        std::fs::remove_file(&file).unwrap();
-        let (faults, listener) = opened.unwrap();
+        std::fs::remove_file(&file)?;
+        let (faults, listener) = opened?;
         let name = "AWS_ENDPOINT_URL_DYNAMODB";
         let mut environment = BTreeMap::from([
             (name.to_owned(), format!("{origin}/base?v=1")),
             ("SPARKLE_LLM_BASE_URL".to_owned(), String::new()),
         ]);
         faults.divert("f", &mut environment);
-        assert_eq!(environment["SPARKLE_LLM_BASE_URL"], "");
+        let untouched = environment.get("SPARKLE_LLM_BASE_URL");
+        ensure!(untouched.is_some_and(String::is_empty), "{untouched:?}");
         servers.spawn(faults.serve(listener));
-        Setting {
+        Ok(Setting {
             calls,
             metrics,
-            url: environment[name].clone(),
+            url: environment.remove(name).context("no endpoint")?,
             _servers: servers,
-        }
+        })
     }
 
     /// Status and body that the caller gets; none if the connection is cut.
@@ -70,7 +72,7 @@ impl Setting {
             .header("x-amz-target", "DynamoDB_20120810.PutItem")
             .body("{}");
         let answer = timeout(PATIENCE, request.send());
-        let answer = answer.await.unwrap().ok()?;
+        let answer = answer.await.ok()?.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.text().await.ok()?))
     }
@@ -87,13 +89,14 @@ async fn answer(
         (uri.path(), uri.query(), &*body),
         ("/base", Some("v=1"), "{}")
     );
-    assert_eq!(headers["x-amz-target"], "DynamoDB_20120810.PutItem");
+    let operation = headers.get("x-amz-target");
+    assert!(operation.is_some_and(|name| name == "DynamoDB_20120810.PutItem"));
     let number = calls.fetch_add(1, Ordering::Relaxed) + 1;
     format!("{ANSWER} {number}")
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_says_on_the_wire() {
+async fn each_fault_is_what_it_says_on_the_wire() -> Result<()> {
     let first = || Some((200, format!("{ANSWER} 1")));
     let cases = [
         ("{target: sqs, fault: cut}", 1, first()),
@@ -122,23 +125,24 @@ async fn each_fault_is_what_it_says_on_the_wire() {
         ("{target: dynamodb, fault: delay, delay_ms: 1}", 1, first()),
     ];
     for (rule, calls, outcome) in cases {
-        let setting = Setting::new(rule).await;
+        let setting = Setting::new(rule).await?;
         assert_eq!(setting.call().await, outcome, "{rule}");
         assert_eq!(setting.calls.load(Ordering::Relaxed), calls, "{rule}");
     }
     for (moment, calls) in [("before", 0), ("after", 1)] {
         let rule = "target: dynamodb, fault: status, status: 500";
-        let setting = Setting::new(&format!("{{{rule}, moment: {moment}}}")).await;
+        let setting = Setting::new(&format!("{{{rule}, moment: {moment}}}")).await?;
         let (status, body) = setting.call().await.unwrap();
         assert_eq!(status, 500);
         assert!(body.contains("#InternalServerError"), "{body}");
         assert_eq!(setting.calls.load(Ordering::Relaxed), calls, "{moment}");
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_cut_lets_exactly_so_many_bytes_through() {
-    let setting = Setting::new("{target: dynamodb, fault: cut, moment: after, bytes: 5}").await;
+async fn a_cut_lets_exactly_so_many_bytes_through() -> Result<()> {
+    let setting = Setting::new("{target: dynamodb, fault: cut, moment: after, bytes: 5}").await?;
     let mut answer = reqwest::Client::new()
         .post(&setting.url)
         .header("x-amz-target", "DynamoDB_20120810.PutItem")
@@ -155,13 +159,14 @@ async fn a_cut_lets_exactly_so_many_bytes_through() {
     };
     assert!(end.is_err());
     assert_eq!(came, ANSWER.as_bytes()[..5]);
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_delay_lies_on_its_side_of_the_effect() {
+async fn a_delay_lies_on_its_side_of_the_effect() -> Result<()> {
     for (moment, calls) in [("before", 0), ("after", 1)] {
         let rule = "target: dynamodb, fault: delay, delay_ms: 900000";
-        let setting = Setting::new(&format!("{{{rule}, moment: {moment}}}")).await;
+        let setting = Setting::new(&format!("{{{rule}, moment: {moment}}}")).await?;
         let struck = async {
             while !setting.metrics.render().contains("chaos_injection_total{")
                 || setting.calls.load(Ordering::Relaxed) < calls
@@ -175,4 +180,5 @@ async fn a_delay_lies_on_its_side_of_the_effect() {
         }
         assert_eq!(setting.calls.load(Ordering::Relaxed), calls, "{moment}");
     }
+    Ok(())
 }
