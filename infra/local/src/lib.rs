@@ -1,13 +1,14 @@
 //! The local cloud: everything that `template.yaml` describes, served on this machine.
 //!
 //! It is the platform, not the application: it knows AWS's interfaces and nothing of chats,
-//! except in `token` and `chat`, the two commands that are clients.
+//! except in `token` and `chat`. With `invoke` these are the commands that are clients.
 
 pub mod binaries;
 pub mod chat;
 pub mod dynamo;
 pub mod fault;
 pub mod gateway;
+pub mod invoke;
 pub mod lambda;
 pub mod metrics;
 pub mod page;

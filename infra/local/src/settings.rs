@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::invoke::Request;
+
 /// Sparkle on your machine: every function, queue, table and route of template.yaml.
 #[derive(Debug, Parser)]
 #[command(
@@ -117,12 +119,7 @@ pub enum Command {
         message: Vec<String>,
     },
     /// Invoke a function of a running stack once
-    Invoke {
-        /// Its name, such as ws-message
-        function: String,
-        /// A file with the event; without it, an empty object
-        event: Option<PathBuf>,
-    },
+    Invoke(Request),
 }
 
 fn span_seconds(text: &str) -> Result<u64, String> {
