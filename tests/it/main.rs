@@ -3,9 +3,11 @@
 mod chat;
 mod duplicates;
 mod elsewhere;
+mod fault;
 mod identity;
 mod mistakes;
 mod operation;
 mod provider;
 mod refusal;
 mod small;
+mod watch;

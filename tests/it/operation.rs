@@ -1,8 +1,11 @@
 //! What an operator and a newcomer see: restarts, logs, metrics, mistakes at the start.
 
+use std::process::Stdio;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sparkle_tests::{Folder, Options, Stack, binaries, http, request, root};
+use sparkle_tests::{Folder, Options, PATIENCE, Stack, binaries, http, request, root};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 #[tokio::test]
 async fn history_survives_a_kill_of_the_stack() -> Result<()> {
@@ -202,6 +205,154 @@ async fn a_port_in_use_is_named_with_the_way_out() -> Result<()> {
     assert!(!status.success());
     assert!(
         said.contains(&port) && said.contains("--sqs-port"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// The functions of the template, by name: the worker before the front door that gives it work.
+fn functions() -> Result<Vec<String>> {
+    let template = std::fs::read_to_string(root().join("template.yaml"))?;
+    let folders = template
+        .lines()
+        .filter_map(|line| line.split_once("CodeUri: functions/"));
+    let mut names: Vec<String> = folders.map(|(_, name)| name.trim().to_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// `sparkle invoke` with these arguments and this on stdin: exit code, stdout, stderr.
+async fn invoke(
+    stack: &Stack,
+    arguments: &[&str],
+    stdin: &str,
+) -> Result<(Option<i32>, String, String)> {
+    let port = stack.address("http").rsplit(':').next().context("a port")?;
+    let mut process = Command::new(binaries().join("sparkle"))
+        .args(["invoke", "--port", port])
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut pipe = process.stdin.take().context("no stdin")?;
+    pipe.write_all(stdin.as_bytes()).await?;
+    drop(pipe);
+    let output = timeout(PATIENCE, process.wait_with_output()).await??;
+    Ok((
+        output.status.code(),
+        String::from_utf8(output.stdout)?,
+        String::from_utf8(output.stderr)?,
+    ))
+}
+
+#[tokio::test]
+async fn every_function_has_an_event_that_it_takes() -> Result<()> {
+    let stack = Stack::start().await?;
+    let functions = functions()?;
+    assert!(functions.len() >= 5, "{functions:?}");
+    for function in &functions {
+        let file = format!("tests/events/{function}.json");
+        let (code, answer, said) = invoke(&stack, &[function, &file], "").await?;
+        assert_eq!(code, Some(0), "{function}: {answer}{said}");
+        let answer: Value = serde_json::from_str(&answer).context(answer)?;
+        match function.as_str() {
+            "authorizer" => {
+                let effect = &answer["policyDocument"]["Statement"][0]["Effect"];
+                assert_eq!(
+                    (effect, &answer["context"]["user_id"]),
+                    (&json!("Allow"), &json!("learner"))
+                );
+            }
+            "turn-worker" => assert_eq!(answer["batchItemFailures"], json!([]), "{function}"),
+            _ => assert_eq!(answer["statusCode"], 200, "{function}: {answer}"),
+        }
+    }
+    for entry in std::fs::read_dir(root().join("tests/events"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let function = name.trim_end_matches(".json").to_owned();
+        assert!(
+            name == "README.md" || functions.contains(&function),
+            "{name} is no function's"
+        );
+    }
+    // The question that the front door took has been answered by the worker, once.
+    let mut client = stack.connect("learner").await?;
+    for _ in 0..1_000 {
+        let history = client
+            .ask("history", json!({ "session_id": "example" }))
+            .await?;
+        if let Some(entries) = history["payload"]["entries"].as_array() {
+            assert_eq!(entries.len(), 2, "{history}");
+            assert_eq!(entries[0]["text"], "什么是导数?");
+            return Ok(());
+        }
+    }
+    panic!("the question is not answered");
+}
+
+#[tokio::test]
+async fn invoke_shows_answers_and_says_what_is_wrong() -> Result<()> {
+    let stack = Stack::start().await?;
+    let batch = r#"{"Records":[]}"#;
+    let (code, answer, _) = invoke(&stack, &["turn-worker", "-"], batch).await?;
+    assert_eq!(
+        (code, &*answer),
+        (Some(0), "{\n  \"batchItemFailures\": []\n}\n")
+    );
+    let (code, answer, _) = invoke(&stack, &["turn-worker", "-", "--raw"], batch).await?;
+    assert_eq!((code, &*answer), (Some(0), r#"{"batchItemFailures":[]}"#));
+
+    let refused = json!({ "type": "REQUEST", "methodArn": "arn:x", "headers": {} }).to_string();
+    let (code, answer, said) = invoke(&stack, &["authorizer", "-"], &refused).await?;
+    assert_eq!(code, Some(1));
+    assert!(
+        answer.contains(r#""errorMessage": "Unauthorized""#),
+        "{answer}"
+    );
+    assert!(
+        said.contains("authorizer answered with an error: Unhandled"),
+        "{said}"
+    );
+
+    let cases: [(&[&str], &str, &[&str]); 4] = [
+        (
+            &["turn-wroker"],
+            "",
+            &["turn-wroker", "authorizer, turn-worker, ws-connect"],
+        ),
+        (
+            &["turn-worker", "no/such.json"],
+            "",
+            &["no/such.json", "No such file"],
+        ),
+        (
+            &["turn-worker", "README.md"],
+            "",
+            &["README.md is not JSON", "line 1"],
+        ),
+        (
+            &["turn-worker", "-"],
+            "{",
+            &["on stdin is not JSON", "line 1"],
+        ),
+    ];
+    for (arguments, stdin, expected) in cases {
+        let (code, answer, said) = invoke(&stack, arguments, stdin).await?;
+        assert_eq!((code, &*answer), (Some(1), ""), "{arguments:?}");
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    }
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+    let port = nobody.port().to_string();
+    let output = Command::new(binaries().join("sparkle"))
+        .args(["invoke", "turn-worker", "--port", &port])
+        .output()
+        .await?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(
+        said.contains("no stack answers") && said.contains("cargo run"),
         "{said}"
     );
     Ok(())

@@ -11,13 +11,13 @@ use tokio::{
 };
 
 /// The scripted provider of `sparkle-llm`, as a process.
-struct Provider {
+pub(crate) struct Provider {
     base_url: String,
     _process: Child,
 }
 
 impl Provider {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         // `cargo test --workspace` has built it; for this crate alone it is built here.
         sparkle_tests::build(&["-p", "sparkle-llm", "--example", "scripted_provider"]);
         let mut process = Command::new(binaries().join("examples/scripted_provider"))
@@ -37,18 +37,21 @@ impl Provider {
         })
     }
 
-    async fn stats(&self) -> Result<Value> {
+    pub(crate) async fn stats(&self) -> Result<Value> {
         let text = get(&self.base_url.replace("/v1", "/stats")).await?;
         Ok(serde_json::from_str(&text)?)
     }
 
     async fn stack(&self) -> Result<Stack> {
+        self.options().start().await
+    }
+
+    /// A stack that asks it.
+    pub(crate) fn options(&self) -> Options {
         Options::default()
             .variable("SPARKLE_LLM_BASE_URL", &self.base_url)
             .variable("SPARKLE_LLM_MODEL", "gpt-4o-mini")
             .variable("SPARKLE_LLM_TIMEOUT_SECONDS", "1")
-            .start()
-            .await
     }
 }
 

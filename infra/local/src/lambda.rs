@@ -246,6 +246,18 @@ impl Lambda {
         invoke_api::router(self.clone())
     }
 
+    /// Has a function run from its binary as it is now: a new instance is started, and waited for
+    /// until it is ready or has failed (which is logged); the others finish what they do and stop.
+    ///
+    /// # Errors
+    /// [`InvokeError::NotFound`].
+    pub async fn replace(&self, function: &str) -> Result<(), InvokeError> {
+        let pool = self.pool(function)?;
+        pool.retire();
+        pool.prestart().await;
+        Ok(())
+    }
+
     /// Refuses new invocations, ends those that run with [`InvokeError::ShuttingDown`] and stops
     /// every process: SIGTERM, and SIGKILL after 2 s. Nothing is left behind.
     pub async fn shutdown(&self) {

@@ -1,14 +1,16 @@
 //! The local cloud: everything that `template.yaml` describes, served on this machine.
 //!
 //! It is the platform, not the application: it knows AWS's interfaces and nothing of chats,
-//! except in `token` and `chat`, the two commands that are clients.
+//! except in `token` and `chat`. With `invoke` these are the commands that are clients.
 
 pub mod access;
 pub mod binaries;
 pub mod chat;
 pub mod dynamo;
+pub mod fault;
 pub mod gateway;
 pub mod iam;
+pub mod invoke;
 pub mod lambda;
 pub mod metrics;
 pub mod page;
@@ -17,3 +19,4 @@ pub mod sqs;
 pub mod stack;
 pub mod template;
 pub mod token;
+pub mod watch;

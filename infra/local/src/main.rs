@@ -1,8 +1,10 @@
 //! `sparkle`: starts the local cloud, and the commands that go with it.
 
-use std::{fs, io::Write, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
-use anyhow::Context;
 use clap::Parser;
 use sparkle_local::{
     chat::Chat,
@@ -29,6 +31,7 @@ async fn run() -> anyhow::Result<()> {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
         .with_env_filter(level)
@@ -51,24 +54,7 @@ async fn run() -> anyhow::Result<()> {
             let message = Some(message.join(" ")).filter(|message| !message.is_empty());
             Chat::new(address, user, session).run(message).await
         }
-        Some(Command::Invoke { function, event }) => {
-            let event = match event {
-                Some(path) => fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read the event {}", path.display()))?,
-                None => "{}".to_owned(),
-            };
-            let url = format!("http://{address}/2015-03-31/functions/{function}/invocations");
-            let answer = reqwest::Client::new()
-                .post(url)
-                .body(event)
-                .send()
-                .await
-                .with_context(|| {
-                    format!("no stack answers at {address}; start one with `cargo run`")
-                })?;
-            say(&answer.text().await?);
-            Ok(())
-        }
+        Some(Command::Invoke(request)) => request.send(&address).await,
     }
 }
 

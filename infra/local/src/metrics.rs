@@ -107,6 +107,27 @@ impl Metrics {
         self.platform(Kind::Counter, name, help, increment.into());
     }
 
+    /// Adds to the series of a counter that has these labels; their values are of a closed set.
+    pub fn labelled_counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        increment: u32,
+    ) {
+        let sample = Sample {
+            name: family_name(Kind::Counter, name),
+            help: help.to_owned(),
+            kind: Kind::Counter,
+            unit: 1.0,
+        };
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (label_name(name), (*value).to_owned()));
+        self.state()
+            .record(&sample, labels.collect(), increment.into());
+    }
+
     fn platform(&self, kind: Kind, name: &str, help: &str, value: f64) {
         let sample = Sample {
             name: family_name(kind, name),

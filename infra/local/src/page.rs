@@ -64,12 +64,7 @@ async fn token(
     Query(query): Query<TokenQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
-    if !["127.0.0.1", "localhost", "[::1]"].contains(&name) {
+    if !is_for_this_machine(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let user = query.user.as_deref().unwrap_or("learner");
@@ -77,6 +72,17 @@ async fn token(
         Ok(token) => ([(header::CACHE_CONTROL, "no-store")], Json(token)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Whether a request names this machine as its host. One of a page whose name was made to point here
+/// does not.
+pub(crate) fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+    ["127.0.0.1", "localhost", "[::1]"].contains(&name)
 }
 
 async fn file(uri: Uri) -> Response {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::lambda::Share;
+use crate::{invoke::Request, lambda::Share};
 
 /// Sparkle on your machine: every function, queue, table and route of template.yaml.
 #[derive(Debug, Parser)]
@@ -69,6 +69,12 @@ pub struct Settings {
     /// Keep nothing: everything lives in memory and ends with the process
     #[arg(long, global = true)]
     pub ephemeral: bool,
+    /// Inject the faults of this file between the functions and the services; see infra/local/src/fault.rs
+    #[arg(long, env = "SPARKLE_FAULT", global = true, value_name = "FILE")]
+    pub fault: Option<PathBuf>,
+    /// Rebuild the functions when their sources change, and run what was built
+    #[arg(long, env = "SPARKLE_WATCH", global = true)]
+    pub watch: bool,
     /// The template; looked for in this directory and above
     #[arg(long, default_value = "template.yaml", global = true)]
     pub template: PathBuf,
@@ -128,12 +134,7 @@ pub enum Command {
         message: Vec<String>,
     },
     /// Invoke a function of a running stack once
-    Invoke {
-        /// Its name, such as ws-message
-        function: String,
-        /// A file with the event; without it, an empty object
-        event: Option<PathBuf>,
-    },
+    Invoke(Request),
 }
 
 fn span_seconds(text: &str) -> Result<u64, String> {

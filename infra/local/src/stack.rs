@@ -21,6 +21,7 @@ use crate::{
     access::{Access, access_key, guard},
     binaries,
     dynamo::{self, Streams},
+    fault::Faults,
     gateway::{Gateway, Limits},
     lambda::{Checkpoints, Duplicates, Executable, Lambda},
     metrics::Metrics,
@@ -29,6 +30,7 @@ use crate::{
     sqs::{Outside, Queues, Sqs},
     template::{Function, Surroundings, Template},
     token::{Mint, Token},
+    watch::Watch,
 };
 
 /// The learner and the life of the token that is printed.
@@ -74,6 +76,8 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let template_path = find(&settings.template)?;
     let mut surroundings = surroundings(&sqs_url);
     let mut template = Template::load(&template_path, &surroundings)?;
+    let metrics = Metrics::default();
+    let faults = faults(&settings, &template, &metrics).await?;
     let mint = Mint::open(&settings)?;
     let binaries = build(&template_path, &template.functions).await?;
     let files = data_dir(&settings)?;
@@ -109,8 +113,9 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         dynamodb: &functions_dynamodb_url,
         sqs: &sqs_url,
     };
-    let executables = executables(&template.functions, &binaries, &endpoints, &mint);
-    let metrics = Metrics::default();
+    let mut executables = executables(&template.functions, &binaries, &endpoints, &mint);
+    let own_pages = page::router(mint.clone(), metrics.clone());
+    let own_pages = own_pages.merge(stand_between(faults, &mut executables, &mut services));
     let lambda = Lambda::start(executables, metrics.clone()).await?;
     let gateway = Gateway::new(
         template.api.clone(),
@@ -118,9 +123,12 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         metrics.clone(),
         Limits::default(),
     );
-    let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
+    let router = gateway.router(lambda.router().merge(own_pages));
     services.spawn(serve(listeners.http, guard::connections(&access, router)));
     invoke_from_sources(&lambda, queues, &Streams::new(&dynamodb_url), &settings)?;
+    if settings.watch {
+        services.spawn(Watch::start(&template_path, binaries)?.run(lambda.clone()));
+    }
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
     announce(&Addresses {
@@ -232,6 +240,7 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Where data is kept, if it is.
 fn data_dir(settings: &Settings) -> anyhow::Result<Option<&PathBuf>> {
     let files = (!settings.ephemeral).then_some(&settings.data_dir);
     if let Some(directory) = files {
@@ -316,6 +325,37 @@ async fn build(
         binaries::build(&workspace, &names)
     });
     Ok(built.await??)
+}
+
+/// What `--fault` asks for.
+async fn faults(
+    settings: &Settings,
+    template: &Template,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<(Faults, TcpListener)>> {
+    let Some(path) = &settings.fault else {
+        return Ok(None);
+    };
+    let functions = template.functions.iter();
+    let names = functions.map(|function| function.name.clone()).collect();
+    Ok(Some(Faults::open(path, names, metrics.clone()).await?))
+}
+
+/// Puts the fault layer between the functions and the services; returns the pages that steer it.
+fn stand_between(
+    faults: Option<(Faults, TcpListener)>,
+    executables: &mut [Executable],
+    services: &mut JoinSet<()>,
+) -> Router {
+    let Some((faults, listener)) = faults else {
+        return Router::new();
+    };
+    for executable in executables {
+        faults.divert(&executable.function.name, &mut executable.environment);
+    }
+    let router = faults.router();
+    services.spawn(faults.serve(listener));
+    router
 }
 
 struct Endpoints<'a> {

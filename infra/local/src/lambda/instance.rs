@@ -265,7 +265,7 @@ impl Instance {
             tokio::select! {
                 job = &mut *next => {
                     self.signal(Signal::CONT);
-                    // The pool drops its end only when it is gone itself.
+                    // The pool drops its end of an instance that it has retired.
                     return job.map_err(|_gone| End::Stop);
                 }
                 Some(call) = self.api.calls.recv() => {

@@ -5,12 +5,12 @@ use axum::{
     extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{EVENT_BYTES_MAX, Invocation, InvokeError, Lambda, WhenBusy, function_arn, request_id};
@@ -20,9 +20,28 @@ const ASYNC_EVENT_BYTES_MAX: usize = 1_048_576;
 
 pub(super) fn router(lambda: Lambda) -> Router {
     Router::new()
+        .route("/2015-03-31/functions", get(list))
+        .route("/2015-03-31/functions/", get(list))
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
         .layer(DefaultBodyLimit::max(EVENT_BYTES_MAX))
         .with_state(lambda)
+}
+
+/// `ListFunctions`, in one page.
+async fn list(State(lambda): State<Lambda>) -> Json<Value> {
+    let functions = lambda.pools.values().map(|pool| {
+        let function = &pool.executable.function;
+        json!({
+            "FunctionName": function.name,
+            "FunctionArn": function_arn(&function.name),
+            "Runtime": "provided.al2023",
+            "Handler": "bootstrap",
+            "Timeout": function.timeout.as_secs(),
+            "MemorySize": function.memory_mb,
+            "Version": "$LATEST",
+        })
+    });
+    Json(json!({ "Functions": functions.collect::<Vec<_>>() }))
 }
 
 async fn invoke(

@@ -59,6 +59,8 @@ struct State {
     /// All instances: starting, busy and idle.
     instances: usize,
     last_instance_id: u64,
+    /// Instances up to this one take no more jobs.
+    retired: u64,
     failures_in_a_row: u32,
     no_start_before: Option<Instant>,
     /// The last start ran out of time.
@@ -247,6 +249,17 @@ impl Pool {
         self.start_what_is_needed(&mut state);
     }
 
+    /// Lets every instance there is finish what it does, and no more: jobs from now on run from the
+    /// binary as it is now.
+    pub(super) fn retire(&self) {
+        let mut state = self.state();
+        state.retired = state.last_instance_id;
+        // Whose job can never come stops.
+        state.idle.clear();
+        state.failures_in_a_row = 0;
+        state.no_start_before = None;
+    }
+
     /// Refuses every job from now on, also those that wait.
     pub(super) fn close(&self) {
         let mut state = self.state();
@@ -300,6 +313,9 @@ pub(super) enum Withdrawn {
 
 fn next_job(state: &mut State, instance_id: u64) -> NextJob {
     let (sender, next) = oneshot::channel();
+    if instance_id <= state.retired {
+        return next;
+    }
     match first_waiting(state) {
         // Its receiver is at hand, so that it cannot fail.
         Some(job) => drop(sender.send(job)),
