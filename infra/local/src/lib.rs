@@ -8,6 +8,8 @@ pub mod chat;
 pub mod dynamo;
 pub mod gateway;
 pub mod lambda;
+pub mod listen;
+pub mod local_only;
 pub mod metrics;
 pub mod page;
 pub mod settings;

@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use axum::serve::ListenerExt;
+use axum::{Router, middleware::from_fn};
 use serde::Serialize;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -19,8 +19,10 @@ use tracing::info;
 
 use crate::{
     binaries, dynamo,
-    gateway::{Gateway, Limits},
+    gateway::Gateway,
     lambda::{Executable, Lambda},
+    listen::{self, Bounds},
+    local_only,
     metrics::Metrics,
     page,
     settings::{Settings, shell_environment},
@@ -62,6 +64,8 @@ struct Listeners {
 /// # Errors
 /// What could not be started, and what to do about it.
 pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
+    let descriptors = listen::raise_descriptor_limit();
+    tracing::debug!(descriptors, "files that may be open at once");
     let listeners = Listeners::bind(&settings).await?;
     let sqs_url = format!("http://{}", listeners.sqs.local_addr()?);
     let dynamodb_url = match (&listeners.dynamodb, &settings.dynamodb_endpoint) {
@@ -94,7 +98,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         sqs_url.clone(),
     )?;
     let router = sqs.router();
-    services.spawn(async move { drop(axum::serve(listeners.sqs.tap_io(at_once), router).await) });
+    serve(&mut services, listeners.sqs, router, Metrics::default());
 
     let endpoints = Endpoints {
         http: http_address,
@@ -108,11 +112,11 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         template.api.clone(),
         lambda.clone(),
         metrics.clone(),
-        Limits::default(),
+        settings.sockets.limits(),
     );
-    let router = gateway.router(lambda.router().merge(page::router(mint.clone(), metrics)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    services.spawn(async move { drop(axum::serve(listeners.http.tap_io(at_once), service).await) });
+    let router = gateway
+        .router(lambda.router().merge(page::router(mint.clone(), metrics.clone())));
+    serve(&mut services, listeners.http, router, metrics);
     lambda.poll_queues(sqs);
 
     let Token { token, .. } = mint.token(LEARNER, "free", TOKEN_SECONDS)?;
@@ -130,6 +134,14 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     lambda.shutdown().await;
     services.shutdown().await;
     Ok(())
+}
+
+/// Serves what is for this machine only.
+fn serve(services: &mut JoinSet<()>, listener: TcpListener, router: Router, metrics: Metrics) {
+    let router = router.layer(from_fn(local_only::check));
+    services.spawn(async {
+        match listen::serve(listener, router, metrics, Bounds::default()).await {}
+    });
 }
 
 impl Listeners {
@@ -154,14 +166,6 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
         format!("port {port} cannot be used; choose another with {flag}, or `--port 0` for free ones")
     })
-}
-
-/// Sends small writes as they come. Otherwise a frame that follows another waits for the client to
-/// acknowledge the first, which it puts off for 40 ms.
-fn at_once(connection: &mut TcpStream) {
-    if let Err(error) = connection.set_nodelay(true) {
-        tracing::warn!(%error, "frames of a connection may be late");
-    }
 }
 
 /// The template: as named, or where it stands in a directory above.

@@ -11,7 +11,7 @@ use crate::lambda::Invocation;
 
 use super::Gateway;
 use super::connection::{Connection, Ending};
-use super::event::{self, Stamp};
+use super::event::{self, Inbound, Stamp};
 use super::refusal::Refusal;
 use super::route;
 
@@ -26,13 +26,16 @@ pub(super) enum Outcome {
 impl Gateway {
     /// Takes a message of an open connection and dispatches it; waits only while the connection
     /// has [`super::Limits::in_flight_max`] functions running.
-    pub(super) async fn receive(&self, connection: &Arc<Connection>, text: &str) {
+    pub(super) async fn receive(&self, connection: &Arc<Connection>, message: Inbound<'_>) {
         let stamp = Stamp::new(self.clock());
         if !self.0.requests.take() {
             return report(connection, &stamp, Refusal::TOO_MANY_REQUESTS.message);
         }
         let api = &self.0.api;
-        let key = route::key(&api.route_selection_expression, text);
+        let key = match message {
+            Inbound::Text(text) => route::key(&api.route_selection_expression, text),
+            Inbound::Binary(_) => None,
+        };
         let by_key = key.as_deref().and_then(|key| api.routes.get_key_value(key));
         let Some((key, function)) = by_key.or_else(|| api.routes.get_key_value(route::DEFAULT))
         else {
@@ -48,7 +51,7 @@ impl Gateway {
             connection.authorizer.as_ref(),
             key,
             &message_id,
-            text,
+            message,
         );
         let (gateway, connection) = (self.clone(), Arc::clone(connection));
         let function = function.clone();

@@ -5,6 +5,8 @@
 
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::clock::{self, Clock};
@@ -32,6 +34,15 @@ pub(super) struct Upgrade {
     query: Vec<(String, String)>,
     /// The value of the request's `X-Amzn-Trace-Id`, its own or a new one.
     pub(super) trace_header: String,
+}
+
+/// A message of a client.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inbound<'a> {
+    /// What a real API carries.
+    Text(&'a str),
+    /// Only with [`super::BinaryFrames::Carry`].
+    Binary(&'a [u8]),
 }
 
 /// One event's own id and time.
@@ -147,11 +158,15 @@ pub(super) fn message(
     authorizer: Option<&Map<String, Value>>,
     route_key: &str,
     message_id: &str,
-    body: &str,
+    message: Inbound<'_>,
 ) -> Value {
     let mut context = context(opening, stamp, route_key, "MESSAGE", authorizer);
     context.insert("messageId".to_owned(), json!(message_id));
-    json!({ "requestContext": context, "body": body, "isBase64Encoded": false })
+    let (body, is_base64) = match message {
+        Inbound::Text(text) => (json!(text), false),
+        Inbound::Binary(bytes) => (json!(STANDARD.encode(bytes)), true),
+    };
+    json!({ "requestContext": context, "body": body, "isBase64Encoded": is_base64 })
 }
 
 /// The event of `$disconnect`; `status` is a WebSocket close code.
@@ -351,7 +366,7 @@ mod tests {
             Some(&authorizer),
             "$default",
             "m1",
-            "你好",
+            Inbound::Text("你好"),
         );
         assert_eq!(sent["body"], "你好");
         assert_eq!(sent["requestContext"]["messageId"], "m1");

@@ -13,9 +13,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
@@ -53,6 +54,8 @@ struct Pending {
     on_upgrade: OnUpgrade,
     /// The 101 that goes out if both let it through.
     switching: Response,
+    /// Its place among those that wait.
+    permit: OwnedSemaphorePermit,
 }
 
 /// Lets everything through to the routes except WebSocket upgrades and the stage's own path.
@@ -79,8 +82,13 @@ impl Gateway {
     /// Answers an upgrade request once the authorizer and `$connect` have.
     async fn upgrade(&self, request: &mut Request) -> Result<Response, Refusal> {
         if !self.0.new_connections.take() {
+            self.complain("upgrade", "too many new connections a second");
             return Err(Refusal::TOO_MANY_REQUESTS);
         }
+        let Ok(permit) = Arc::clone(&self.0.handshakes).try_acquire_owned() else {
+            self.complain("upgrade", "too many upgrades wait for their functions");
+            return Err(Refusal::TOO_MANY_REQUESTS);
+        };
         if *self.0.closing.borrow() {
             return Err(Refusal::UNAVAILABLE);
         }
@@ -104,6 +112,7 @@ impl Gateway {
             upgrade,
             on_upgrade,
             switching,
+            permit,
         };
 
         let (answer, answered) = oneshot::channel();
@@ -119,6 +128,7 @@ impl Gateway {
             upgrade,
             on_upgrade,
             mut switching,
+            permit,
         } = pending;
         let authorizer = match self.admit(&opening, &upgrade).await {
             Ok((authorizer, protocol)) => {
@@ -131,7 +141,7 @@ impl Gateway {
             }
             Err(refusal) => return drop(answer.send(Err(refusal))),
         };
-        drop(upgrade);
+        drop((upgrade, permit));
 
         let (connection, outgoing) =
             Connection::new(opening, authorizer, self.limits(), self.clock());
@@ -143,6 +153,7 @@ impl Gateway {
             match timeout(self.limits().handshake_timeout, on_upgrade).await {
                 Ok(Ok(socket)) => {
                     let forget = || drop(registration);
+                    let socket = TokioIo::new(socket);
                     connection::serve(&self, &connection, socket, outgoing, forget).await
                 }
                 Ok(Err(_)) | Err(_) => Ending::lost(),

@@ -14,6 +14,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sparkle_local::gateway::{Gateway, Limits};
 use sparkle_local::lambda::{Executable, Lambda};
+use sparkle_local::listen::{self, Bounds};
 use sparkle_local::metrics::Metrics;
 use sparkle_local::template::{Function, WebSocketApi};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -114,6 +115,11 @@ pub(crate) fn authorized_api() -> WebSocketApi {
 
 impl Stack {
     pub(crate) async fn start(api: WebSocketApi, limits: Limits) -> Result<Self> {
+        Self::behind(Bounds::default(), api, limits).await
+    }
+
+    /// A stack whose port is bounded so.
+    pub(crate) async fn behind(bounds: Bounds, api: WebSocketApi, limits: Limits) -> Result<Self> {
         let relay = TcpListener::bind("127.0.0.1:0").await?;
         let relay_address = relay.local_addr()?.to_string();
         let metrics = Metrics::default();
@@ -126,18 +132,13 @@ impl Stack {
         let gateway = Gateway::new(api, lambda.clone(), metrics.clone(), limits);
 
         let page = Router::new().route("/", get(|| async { "the page" }));
-        let service = gateway
-            .router(page)
-            .into_make_service_with_connect_info::<SocketAddr>();
+        let router = gateway.router(page);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (sender, calls) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            axum::serve(listener, service)
-                .await
-                .expect("axum never returns an error");
-        });
+        let served = metrics.clone();
+        tasks.spawn(async { match listen::serve(listener, router, served, bounds).await {} });
         tasks.spawn(accept_calls(relay, sender));
         Ok(Self {
             gateway,
