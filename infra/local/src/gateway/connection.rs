@@ -329,17 +329,76 @@ async fn drain<Io: AsyncRead + AsyncWrite + Unpin>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axum::body::Body;
     use axum::extract::Request;
-    use tokio::time::{Instant, advance};
+    use futures_util::SinkExt;
+    use tokio::time::{Instant, advance, interval};
 
     use super::super::event;
     use super::*;
+    use crate::lambda::Lambda;
+    use crate::metrics::Metrics;
+    use crate::template::WebSocketApi;
 
     fn opened(limits: &Limits, clock: &Clock) -> (Connection, mpsc::Receiver<Outgoing>) {
         let request = Request::new(Body::empty());
         let (opening, _) = event::open(&request, "127.0.0.1".to_owned(), "dev", clock);
         Connection::new(opening, None, limits, clock)
+    }
+
+    /// A whole connection over a pipe, on the virtual clock: how it is closed, and after how long.
+    /// The client says something every `every`.
+    async fn lived(every: Duration) -> (Ending, CloseFrame, Duration) {
+        let api = WebSocketApi {
+            logical_id: "WebSocketApi".to_owned(),
+            stage: "dev".to_owned(),
+            route_selection_expression: "$request.body.type".to_owned(),
+            authorizer: None,
+            routes: BTreeMap::new(),
+        };
+        let metrics = Metrics::default();
+        let lambda = Lambda::start(Vec::new(), metrics.clone()).await.unwrap();
+        let gateway = Gateway::new(api, lambda, metrics, Limits::default());
+        let (connection, outgoing) = opened(gateway.limits(), gateway.clock());
+        let connection = Arc::new(connection);
+        let (client_io, gateway_io) = tokio::io::duplex(64 * 1024);
+        let client = async {
+            let socket = WebSocketStream::from_raw_socket(client_io, Role::Client, None).await;
+            let (mut sink, mut stream) = socket.split();
+            let mut pace = interval(every);
+            loop {
+                tokio::select! {
+                    said = stream.next() => match said.unwrap().unwrap() {
+                        Message::Close(frame) => return frame.unwrap(),
+                        // The API has no route: each message is answered with an error frame.
+                        other => assert!(other.is_text()),
+                    },
+                    _ = pace.tick() => sink.send(Message::text("busy")).await.unwrap(),
+                }
+            }
+        };
+        let opened_at = Instant::now();
+        let served = serve(&gateway, &connection, gateway_io, outgoing, || {});
+        let (ending, frame) = tokio::join!(served, client);
+        (ending, frame, opened_at.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_ends_after_10_minutes_and_a_busy_one_after_2_hours() {
+        for (every, after) in [
+            (Duration::from_hours(24), Duration::from_mins(10)),
+            (Duration::from_mins(11), Duration::from_mins(10)),
+            (Duration::from_mins(9), Duration::from_hours(2)),
+        ] {
+            let (ending, frame, lived) = lived(every).await;
+            assert_eq!(ending, Ending::going_away());
+            assert_eq!(frame.code, CloseCode::Away);
+            // The clock counts whole milliseconds, and each message takes a part of one.
+            let late = lived.checked_sub(after).unwrap();
+            assert!(late < Duration::from_secs(1), "{lived:?} instead of {after:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -78,7 +78,8 @@ pub(super) fn open(
     let trace_header = text(trace_name.clone()).unwrap_or_else(|| clock.trace_header());
 
     let mut headers = shown(request.headers());
-    headers.retain(|(name, _)| !name.eq_ignore_ascii_case(trace_name.as_str()));
+    let left_out = ["connection", "upgrade", "content-length", trace_name.as_str()];
+    headers.retain(|(name, _)| !left_out.iter().any(|out| name.eq_ignore_ascii_case(out)));
     headers.push(("X-Amzn-Trace-Id".to_owned(), trace_header.clone()));
     headers.push(("X-Forwarded-For".to_owned(), source_ip.clone()));
     headers.push(("X-Forwarded-Port".to_owned(), port));
@@ -107,9 +108,21 @@ pub(super) fn method_arn(stage: &str) -> String {
     format!("arn:aws:execute-api:us-east-1:000000000000:{API_ID}/{stage}/$connect")
 }
 
-/// The event of a REQUEST authorizer.
+/// The event of a REQUEST authorizer, as its page shows one
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html>):
+/// unlike `$connect`'s it has the headers of the upgrade itself, in this writing. That the query
+/// members are empty objects where there is no query is unconfirmed.
 pub(super) fn authorizer(opening: &Opening, upgrade: &Upgrade, stamp: &Stamp) -> Value {
     let mut event = connect(opening, upgrade, stamp, None);
+    let of_upgrade = [
+        ("Connection", "upgrade"),
+        ("content-length", "0"),
+        ("Upgrade", "websocket"),
+    ];
+    for (name, value) in of_upgrade {
+        event["headers"][name] = json!(value);
+        event["multiValueHeaders"][name] = json!([value]);
+    }
     if let Value::Object(members) = &mut event {
         members.remove("isBase64Encoded");
         members.insert("type".to_owned(), json!("REQUEST"));
@@ -122,7 +135,9 @@ pub(super) fn authorizer(opening: &Opening, upgrade: &Upgrade, stamp: &Stamp) ->
     event
 }
 
-/// The event of `$connect`. Without a query there are no query members, as in the real one.
+/// The event of `$connect`, whose headers lack those of the upgrade itself, as logged from real APIs
+/// (<https://github.com/aws/aws-lambda-java-libs/issues/71>,
+/// <https://github.com/mousabaker/aws-lambda-typing/pull/65>). Without a query there are no query members, as in the real one.
 pub(super) fn connect(
     opening: &Opening,
     upgrade: &Upgrade,
@@ -191,7 +206,9 @@ pub(super) fn disconnect(
     })
 }
 
-/// A frame that the gateway itself sends to a client, spaced as the real one.
+/// A frame that the gateway itself sends to a client, spaced as the real one. No page of AWS's
+/// describes it: the form is that of logged ones, and which message goes with which failure is
+/// unconfirmed but for `Internal server error` and `Endpoint request timed out`.
 pub(super) fn error_frame(message: &str, connection_id: &str, request_id: &str) -> String {
     let (message, connection_id, request_id) =
         (json!(message), json!(connection_id), json!(request_id));
@@ -322,6 +339,8 @@ mod tests {
         assert_eq!(event["multiValueHeaders"]["Cookie"], json!(["a=1", "b=2"]));
         assert_eq!(event["headers"]["X-Forwarded-For"], "10.0.0.9");
         assert_eq!(event["headers"]["X-Forwarded-Port"], "3000");
+        assert_eq!(event["headers"]["Connection"], "upgrade");
+        assert_eq!(event["multiValueHeaders"]["content-length"], json!(["0"]));
         assert_eq!(
             event["queryStringParameters"],
             json!({ "token": "a b", "x": "2" })

@@ -236,6 +236,15 @@ impl Stack {
         Ok((opened??.0, id))
     }
 
+    /// The gauge of open sockets.
+    pub(crate) fn sockets(&self) -> Option<String> {
+        let text = self.metrics.render();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("active_sessions "));
+        value.map(|value| value.parse::<f64>().unwrap_or(f64::NAN).to_string())
+    }
+
     /// A signed request to `@connections`.
     pub(crate) async fn manage(&self, method: &str, id: &str, body: &[u8]) -> Result<Answer> {
         let path = format!("/dev/@connections/{}", id.replace('=', "%3D"));
