@@ -1,6 +1,8 @@
 //! Flows over the wire, against the program that `cargo run` starts.
 
 mod chat;
+mod crowd;
+mod gateway;
 mod identity;
 mod operation;
 mod provider;

@@ -34,8 +34,6 @@ use crate::metrics::Metrics;
 
 /// More descriptors than anybody needs; some systems name no hard limit, or one of a billion.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
-/// What is assumed where the limit cannot be read: POSIX systems have long begun with 1,024.
-const DESCRIPTORS_DEFAULT: u64 = 1_024;
 /// Descriptors left to functions, files and listeners: a quarter, and at most this many.
 const RESERVED_DESCRIPTORS_MAX: u64 = 1_024;
 /// How long accepting pauses when the system gives no descriptor.
@@ -79,25 +77,24 @@ impl Default for Bounds {
     }
 }
 
-/// Raises the limit of open files to what this process may have, and returns it. Each client needs
-/// one, and many systems begin with 1,024 or less.
-pub fn raise_descriptor_limit() -> u64 {
+/// Raises the limit of open files to what this process may have: each client needs one, and many
+/// systems begin with 1,024 or less. Where it cannot be raised, it stays.
+pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
-    let soft = limit.current.unwrap_or(DESCRIPTORS_DEFAULT);
-    if soft >= hard {
-        return soft;
+    let hard = limit
+        .maximum
+        .unwrap_or(DESCRIPTORS_MAX)
+        .min(DESCRIPTORS_MAX);
+    if limit.current.is_none_or(|soft| soft >= hard) {
+        return;
     }
     let raised = Rlimit {
         current: Some(hard),
         maximum: limit.maximum,
     };
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => hard,
-        Err(error) => {
-            tracing::warn!(%error, soft, "the limit of open files stays as it is");
-            soft
-        }
+        Ok(()) => tracing::debug!(hard, "files that may be open at once"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Such a page can send requests to 127.0.0.1 (which carry its `Origin`), and by pointing a name of
 //! its own here (DNS rebinding, visible in `Host`) it could even read the answers: tokens, the
-//! Invoke API. WebSockets are left to the authorizer, as on AWS, which looks at neither header.
+//! Invoke API. Sockets are left to the authorizer, as on AWS, which looks at neither header.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
@@ -18,7 +18,12 @@ pub async fn check(request: Request, next: Next) -> Response {
     }
     let text = |name: HeaderName| request.headers().get(name).cloned();
     let (host, origin) = (text(header::HOST), text(header::ORIGIN));
-    tracing::warn!(?host, ?origin, path = request.uri().path(), "refused: not of this machine");
+    tracing::warn!(
+        ?host,
+        ?origin,
+        path = request.uri().path(),
+        "refused: not of this machine"
+    );
     let message = "this is served to this machine only: use 127.0.0.1 or localhost as the host";
     (StatusCode::FORBIDDEN, message).into_response()
 }
@@ -71,7 +76,13 @@ mod tests {
         ] {
             assert!(!passes(host, None), "{host}");
         }
-        for origin in ["http://evil.example", "null", "", "file://", "http://localhost@evil.example"] {
+        for origin in [
+            "http://evil.example",
+            "null",
+            "",
+            "file://",
+            "http://localhost@evil.example",
+        ] {
             assert!(!passes("127.0.0.1:3000", Some(origin)), "{origin}");
         }
     }

@@ -64,8 +64,7 @@ struct Listeners {
 /// # Errors
 /// What could not be started, and what to do about it.
 pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
-    let descriptors = listen::raise_descriptor_limit();
-    tracing::debug!(descriptors, "files that may be open at once");
+    listen::raise_descriptor_limit();
     let listeners = Listeners::bind(&settings).await?;
     let sqs_url = format!("http://{}", listeners.sqs.local_addr()?);
     let dynamodb_url = match (&listeners.dynamodb, &settings.dynamodb_endpoint) {
@@ -114,8 +113,11 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         metrics.clone(),
         settings.sockets.limits(),
     );
-    let router = gateway
-        .router(lambda.router().merge(page::router(mint.clone(), metrics.clone())));
+    let router = gateway.router(
+        lambda
+            .router()
+            .merge(page::router(mint.clone(), metrics.clone())),
+    );
     serve(&mut services, listeners.http, router, metrics);
     lambda.poll_queues(sqs);
 

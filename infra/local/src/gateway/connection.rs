@@ -397,7 +397,10 @@ mod tests {
             assert_eq!(frame.code, CloseCode::Away);
             // The clock counts whole milliseconds, and each message takes a part of one.
             let late = lived.checked_sub(after).unwrap();
-            assert!(late < Duration::from_secs(1), "{lived:?} instead of {after:?}");
+            assert!(
+                late < Duration::from_secs(1),
+                "{lived:?} instead of {after:?}"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use crate::lambda::Invocation;
+use crate::lambda::{Invocation, InvokeError};
 
 use super::Gateway;
 use super::connection::{Connection, Ending};
@@ -18,9 +18,23 @@ use super::route;
 /// What became of a function's invocation, as far as the gateway waited for it.
 pub(super) enum Outcome {
     Answered(Bytes),
-    /// With `{"errorType":…,"errorMessage":…}` where the function said that.
-    Failed(Option<Bytes>),
+    /// Without an error if the gateway is shutting down.
+    Failed(Option<InvokeError>),
     TimedOut,
+}
+
+impl Outcome {
+    /// Logs what went wrong, if anything did.
+    pub(super) fn logged(self, function: &str) -> Self {
+        match &self {
+            Self::Answered(_) | Self::Failed(None) => {}
+            Self::Failed(Some(error)) => tracing::warn!(function, %error, "integration failed"),
+            Self::TimedOut => {
+                tracing::warn!(function, "integration timed out; the function runs on");
+            }
+        }
+        self
+    }
 }
 
 impl Gateway {
@@ -56,10 +70,8 @@ impl Gateway {
         let (gateway, connection) = (self.clone(), Arc::clone(connection));
         let function = function.clone();
         self.0.tasks.spawn(async move {
-            let refusal = match gateway
-                .integrate(&function, &event, None, Some(permit))
-                .await
-            {
+            let outcome = gateway.integrate(&function, &event, None, Some(permit));
+            let refusal = match outcome.await.logged(&function) {
                 Outcome::Answered(answer) => match route::proxy_answer(&answer) {
                     Some(answer) if answer.status < 500 => return,
                     Some(_) | None => Refusal::INTERNAL,
@@ -84,7 +96,8 @@ impl Gateway {
             ending.status,
             &ending.reason,
         );
-        self.integrate(function, &event, None, None).await;
+        let outcome = self.integrate(function, &event, None, None).await;
+        drop(outcome.logged(function));
     }
 
     /// Invokes a function and waits for up to [`super::Limits::integration_timeout`]; past it the
@@ -113,16 +126,10 @@ impl Gateway {
         });
         match timeout(self.limits().integration_timeout, answered).await {
             Ok(Ok(Ok(answer))) => Outcome::Answered(answer),
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(function, %error, "integration failed");
-                Outcome::Failed(error.payload())
-            }
+            Ok(Ok(Err(error))) => Outcome::Failed(Some(error)),
             // The task was aborted: the gateway is shutting down.
             Ok(Err(_)) => Outcome::Failed(None),
-            Err(_) => {
-                tracing::warn!(function, "integration timed out; the function runs on");
-                Outcome::TimedOut
-            }
+            Err(_) => Outcome::TimedOut,
         }
     }
 }

@@ -78,7 +78,12 @@ pub(super) fn open(
     let trace_header = text(trace_name.clone()).unwrap_or_else(|| clock.trace_header());
 
     let mut headers = shown(request.headers());
-    let left_out = ["connection", "upgrade", "content-length", trace_name.as_str()];
+    let left_out = [
+        "connection",
+        "upgrade",
+        "content-length",
+        trace_name.as_str(),
+    ];
     headers.retain(|(name, _)| !left_out.iter().any(|out| name.eq_ignore_ascii_case(out)));
     headers.push(("X-Amzn-Trace-Id".to_owned(), trace_header.clone()));
     headers.push(("X-Forwarded-For".to_owned(), source_ip.clone()));
@@ -113,26 +118,21 @@ pub(super) fn method_arn(stage: &str) -> String {
 /// unlike `$connect`'s it has the headers of the upgrade itself, in this writing. That the query
 /// members are empty objects where there is no query is unconfirmed.
 pub(super) fn authorizer(opening: &Opening, upgrade: &Upgrade, stamp: &Stamp) -> Value {
-    let mut event = connect(opening, upgrade, stamp, None);
     let of_upgrade = [
         ("Connection", "upgrade"),
         ("content-length", "0"),
         ("Upgrade", "websocket"),
     ];
-    for (name, value) in of_upgrade {
-        event["headers"][name] = json!(value);
-        event["multiValueHeaders"][name] = json!([value]);
+    let mut headers = upgrade.headers.clone();
+    headers.extend(of_upgrade.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut event = opened(opening, &headers, &upgrade.query, stamp, None);
+    event.insert("type".to_owned(), json!("REQUEST"));
+    event.insert("methodArn".to_owned(), json!(method_arn(&opening.stage)));
+    event.insert("stageVariables".to_owned(), json!({}));
+    for name in ["queryStringParameters", "multiValueQueryStringParameters"] {
+        event.entry(name).or_insert_with(|| json!({}));
     }
-    if let Value::Object(members) = &mut event {
-        members.remove("isBase64Encoded");
-        members.insert("type".to_owned(), json!("REQUEST"));
-        members.insert("methodArn".to_owned(), json!(method_arn(&opening.stage)));
-        members.insert("stageVariables".to_owned(), json!({}));
-        for name in ["queryStringParameters", "multiValueQueryStringParameters"] {
-            members.entry(name).or_insert_with(|| json!({}));
-        }
-    }
-    event
+    Value::Object(event)
 }
 
 /// The event of `$connect`, whose headers lack those of the upgrade itself, as logged from real APIs
@@ -144,24 +144,28 @@ pub(super) fn connect(
     stamp: &Stamp,
     authorizer: Option<&Map<String, Value>>,
 ) -> Value {
+    let mut event = opened(opening, &upgrade.headers, &upgrade.query, stamp, authorizer);
+    event.insert("isBase64Encoded".to_owned(), json!(false));
+    Value::Object(event)
+}
+
+/// What the two events of an upgrade have in common.
+fn opened(
+    opening: &Opening,
+    headers: &[(String, String)],
+    query: &[(String, String)],
+    stamp: &Stamp,
+    authorizer: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
     let context = context(opening, stamp, "$connect", "CONNECT", authorizer);
-    let mut event = json!({
-        "headers": last_values(&upgrade.headers),
-        "multiValueHeaders": all_values(&upgrade.headers),
-        "requestContext": context,
-        "isBase64Encoded": false,
-    });
-    if let Value::Object(members) = &mut event
-        && !upgrade.query.is_empty()
-    {
-        members.insert(
-            "queryStringParameters".to_owned(),
-            last_values(&upgrade.query),
-        );
-        members.insert(
-            "multiValueQueryStringParameters".to_owned(),
-            all_values(&upgrade.query),
-        );
+    let mut event = Map::new();
+    event.insert("headers".to_owned(), last_values(headers));
+    event.insert("multiValueHeaders".to_owned(), all_values(headers));
+    event.insert("requestContext".to_owned(), Value::Object(context));
+    if !query.is_empty() {
+        let (last, all) = (last_values(query), all_values(query));
+        event.insert("queryStringParameters".to_owned(), last);
+        event.insert("multiValueQueryStringParameters".to_owned(), all);
     }
     event
 }

@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
+use crate::lambda::InvokeError;
+
 use super::Gateway;
 use super::connection::{self, Connection, Ending};
 use super::dispatch::Outcome;
@@ -179,7 +181,8 @@ impl Gateway {
         let stamp = Stamp::new(self.clock());
         let event = event::connect(opening, upgrade, &stamp, authorizer.as_ref());
         let trace_header = Some(upgrade.trace_header.clone());
-        let answer = match self.integrate(function, &event, trace_header, None).await {
+        let outcome = self.integrate(function, &event, trace_header, None);
+        let answer = match outcome.await.logged(function) {
             Outcome::Answered(answer) => route::proxy_answer(&answer),
             Outcome::Failed(_) => None,
             Outcome::TimedOut => return Err(Refusal::TIMED_OUT),
@@ -214,12 +217,16 @@ impl Gateway {
         let asked_at = Instant::now();
         let event = event::authorizer(opening, upgrade, &Stamp::new(self.clock()));
         let trace_header = Some(upgrade.trace_header.clone());
-        let answer = match self.integrate(function, &event, trace_header, None).await {
+        let outcome = self.integrate(function, &event, trace_header, None);
+        let answer = match outcome.await {
             Outcome::Answered(answer) => answer,
-            Outcome::Failed(Some(payload)) if says_unauthorized(&payload) => {
+            Outcome::Failed(Some(error)) if says_unauthorized(&error) => {
                 return Err(Refusal::UNAUTHORIZED);
             }
-            Outcome::Failed(_) | Outcome::TimedOut => return Err(Refusal::INTERNAL),
+            other => {
+                drop(other.logged(function));
+                return Err(Refusal::INTERNAL);
+            }
         };
         match policy::judge(&answer, &event::method_arn(&opening.stage)) {
             Verdict::Allow(mut authorizer) => {
@@ -241,13 +248,15 @@ impl Gateway {
     }
 }
 
-fn says_unauthorized(payload: &[u8]) -> bool {
+fn says_unauthorized(error: &InvokeError) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Said {
         error_message: String,
     }
-    serde_json::from_slice::<Said>(payload).is_ok_and(|said| said.error_message == UNAUTHORIZED)
+    let said = error.payload();
+    let said = said.and_then(|payload| serde_json::from_slice::<Said>(&payload).ok());
+    said.is_some_and(|said| said.error_message == UNAUTHORIZED)
 }
 
 /// An entry in the table of open connections, for as long as it is held: a guard, so that not even

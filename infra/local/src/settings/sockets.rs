@@ -103,7 +103,17 @@ mod tests {
         assert_eq!(span("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(span("10m"), Ok(Duration::from_mins(10)));
         assert_eq!(span("2h"), Ok(Duration::from_hours(2)));
-        for bad in ["", "s", "10", "-1s", "+1s2", "0s", "1.5s", "1d", "99999999999999999h"] {
+        for bad in [
+            "",
+            "s",
+            "10",
+            "-1s",
+            "+1s2",
+            "0s",
+            "1.5s",
+            "1d",
+            "99999999999999999h",
+        ] {
             assert!(span(bad).is_err(), "{bad}");
         }
     }

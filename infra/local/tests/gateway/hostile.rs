@@ -24,11 +24,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match u16::try_from(payload.len()) {
         Ok(length @ 0..126) => frame.push(0x80 | length.to_be_bytes()[1]),
         Ok(length) => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(length.to_be_bytes());
         }
         Err(_) => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7f);
             frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
@@ -62,8 +62,17 @@ async fn assert_served(stack: &mut Stack, client: &mut Client, id: &str) -> Resu
 async fn assert_closed_for(stack: &mut Stack, bytes: &[u8], code: u16) -> Result<()> {
     let (mut client, id) = stack.open().await?;
     write(&mut client, bytes).await?;
-    let closed = client.closed().await.with_context(|| format!("{bytes:?}"))?;
-    assert_eq!(u16::from(closed.code), code, "{:?}", bytes.get(..16.min(bytes.len())));
+    let closed = client
+        .closed()
+        .await
+        .with_context(|| format!("{bytes:?}"))?;
+    assert_eq!(
+        u16::from(closed.code),
+        code,
+        "{:?}",
+        bytes.get(..16.min(bytes.len()))
+    );
+    drop(client);
     let disconnect = stack.call_of("$disconnect").await?;
     assert_eq!(disconnect.connection_id(), id);
     assert_eq!(disconnect.context("disconnectStatusCode"), code);
@@ -71,10 +80,12 @@ async fn assert_closed_for(stack: &mut Stack, bytes: &[u8], code: u16) -> Result
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_protocol_is_closed_with_the_code_for_it_and_nobody_else() -> Result<()> {
+async fn whoever_breaks_the_protocol_is_closed_with_the_code_for_it_and_nobody_else() -> Result<()>
+{
     let mut stack = Stack::start(plain_api(), Limits::default()).await?;
     let (mut good, good_id) = stack.open().await?;
-    let announced = |bytes: u64| [&[FINAL | TEXT, 0xff][..], &bytes.to_be_bytes(), &[0; 4]].concat();
+    let announced =
+        |bytes: u64| [&[FINAL | TEXT, 0xff][..], &bytes.to_be_bytes(), &[0; 4]].concat();
     let unmasked = [FINAL | TEXT, 2, b'h', b'i'];
     for (bytes, code) in [
         (announced(1 << 63), 1009),
@@ -89,10 +100,16 @@ async fn whoever_breaks_the_protocol_is_closed_with_the_code_for_it_and_nobody_e
         (frame(FINAL | PING, &[b'x'; 126]), 1002),
         (frame(PING, b"half a ping"), 1002),
         (frame(FINAL | CONTINUATION, b"of what?"), 1002),
-        ([frame(TEXT, b"a"), frame(FINAL | TEXT, b"b")].concat(), 1002),
+        (
+            [frame(TEXT, b"a"), frame(FINAL | TEXT, b"b")].concat(),
+            1002,
+        ),
         (frame(FINAL | TEXT, b"\xc3\x28"), 1007),
         (frame(FINAL | TEXT, b"cut \xe4\xbd"), 1007),
-        ([frame(TEXT, b"\xed\xa0"), frame(FINAL, b"\x80")].concat(), 1007),
+        (
+            [frame(TEXT, b"\xed\xa0"), frame(FINAL, b"\x80")].concat(),
+            1007,
+        ),
         (frame(FINAL | CLOSE, b"x"), 1002),
         (frame(FINAL | CLOSE, b"\x03\xe8\xff"), 1007),
     ] {
@@ -111,6 +128,7 @@ async fn a_close_frame_with_a_code_that_may_not_be_sent_is_answered_with_1002() 
         let (mut client, _) = stack.open().await?;
         write(&mut client, &frame(FINAL | CLOSE, &code.to_be_bytes())).await?;
         assert_eq!(u16::from(client.closed().await?.code), 1002, "{code}");
+        drop(client);
         stack.call_of("$disconnect").await?.ok().await?;
     }
     for code in [1000_u16, 1001, 1011, 3000, 4999] {
@@ -156,7 +174,7 @@ async fn bytes_and_fragments_of_a_message_do_not_keep_a_connection() -> Result<(
         ..Limits::default()
     };
     let mut stack = Stack::start(plain_api(), limits).await?;
-    let one_frame = frame(FINAL | TEXT, &[b'x'; 32 * 1024]);
+    let one_frame = frame(FINAL | TEXT, &vec![b'x'; 32 * 1024]);
     let fragments = [frame(TEXT, b"x"), frame(CONTINUATION, b"").repeat(4_000)].concat();
     let pings = frame(FINAL | PING, b"").repeat(4_000);
     for bytes in [one_frame, fragments, pings] {
@@ -202,7 +220,10 @@ async fn a_half_closed_and_a_reset_connection_have_ended() -> Result<()> {
     let (mut reset, reset_id) = stack.open().await?;
     write(&mut reset, &[FINAL | TEXT, 0x85, 0, 0]).await?;
     // A socket that is closed with bytes unread is reset.
-    assert_eq!(stack.manage("POST", &reset_id, b"never read").await?.status, 200);
+    assert_eq!(
+        stack.manage("POST", &reset_id, b"never read").await?.status,
+        200
+    );
     soon(reset.0.get_mut().readable()).await??;
     drop(reset);
     let disconnect = stack.call_of("$disconnect").await?;
@@ -257,12 +278,19 @@ async fn upgrades_that_wait_for_their_function_are_bounded() -> Result<()> {
     let mut waiting = tokio::task::JoinSet::new();
     waiting.spawn(stack.handshake("/", &[]));
     waiting.spawn(stack.handshake("/", &[]));
-    let calls = [stack.call_of("$connect").await?, stack.call_of("$connect").await?];
+    let calls = [
+        stack.call_of("$connect").await?,
+        stack.call_of("$connect").await?,
+    ];
     assert_eq!(stack.refused("/").await?.0, 429);
     let mut clients = Vec::new();
     for call in calls {
         call.ok().await?;
-        clients.push(soon(waiting.join_next()).await?.context("no handshake")???);
+        clients.push(
+            soon(waiting.join_next())
+                .await?
+                .context("no handshake")???,
+        );
     }
     let (client, _) = stack.open().await?;
     stack.stop((client, clients)).await;

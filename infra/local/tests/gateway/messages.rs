@@ -67,6 +67,33 @@ async fn a_message_takes_the_route_that_its_body_selects() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_route_may_be_selected_deep_inside_and_by_a_number() -> Result<()> {
+    let api = WebSocketApi {
+        route_selection_expression: "$request.body.a.b".to_owned(),
+        ..api(&["$connect", "$disconnect", "$default", "7", "true", "x"])
+    };
+    let mut stack = Stack::start(api, Limits::default()).await?;
+    let (mut client, _) = stack.open().await?;
+    for (body, key) in [
+        (r#"{"a":{"b":"x"}}"#, "x"),
+        (r#"{"a":{"b":7}}"#, "7"),
+        (r#"{"a":{"b":true}}"#, "true"),
+        (r#"{"a":{"b":"y"}}"#, "$default"),
+        (r#"{"a":{"b":null}}"#, "$default"),
+        (r#"{"a":{"b":["x"]}}"#, "$default"),
+        (r#"{"a":"x"}"#, "$default"),
+        (r#"["a"]"#, "$default"),
+    ] {
+        client.send(body).await?;
+        let call = stack.call().await?;
+        assert_eq!(call.context("routeKey"), key, "{body}");
+        call.ok().await?;
+    }
+    stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_a_default_route_an_unmatched_message_is_forbidden() -> Result<()> {
     let mut stack = Stack::start(
         api(&["$connect", "$disconnect", "quota"]),

@@ -19,15 +19,13 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     // What is not read any more resets the connection; the answer may still have come.
     drop(soon(stream.write_all(bytes)).await?);
-    Ok(rest(&mut stream).await?)
+    rest(&mut stream).await
 }
 
 async fn rest(stream: &mut TcpStream) -> Result<String> {
     let mut answer = Vec::new();
-    let mut chunk = [0; 4096];
-    while let Ok(length @ 1..) = soon(stream.read(&mut chunk)).await? {
-        answer.extend_from_slice(&chunk[..length]);
-    }
+    // A reset ends it too.
+    drop(soon(stream.read_to_end(&mut answer)).await?);
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -63,7 +61,10 @@ async fn a_head_that_does_not_come_ends_the_connection() -> Result<()> {
     let mut slow = TcpStream::connect(stack.address).await?;
     let (reader, mut writer) = slow.split();
     let trickle = async {
-        for byte in b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ".iter().cycle() {
+        for byte in b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+            .iter()
+            .cycle()
+        {
             if writer.write_all(&[*byte]).await.is_err() {
                 return;
             }
@@ -74,7 +75,10 @@ async fn a_head_that_does_not_come_ends_the_connection() -> Result<()> {
         let mut reader = reader;
         drop(reader.read(&mut [0; 16]).await);
     };
-    soon(async { tokio::select! { () = trickle => {} () = hung_up => {} } }).await?;
+    soon(async {
+        tokio::select! { () = trickle => {} () = hung_up => {} }
+    })
+    .await?;
     assert_eq!(rest(&mut silent).await?, "");
     drop(slow);
     // A WebSocket has asked, and stays.
@@ -157,21 +161,63 @@ async fn heads_that_are_too_large_are_refused_and_the_longest_url_passes() -> Re
 async fn a_request_cannot_hide_in_another_ones_body() -> Result<()> {
     let mut stack = Stack::start(plain_api(), Limits::default()).await?;
     let (client, id) = stack.open().await?;
-    let hidden = format!("POST /@connections/{id} HTTP/1.1\r\nHost: h\r\n{SIGNED}Content-Length: 6\r\n\r\nhidden");
+    let hidden = format!(
+        "POST /@connections/{id} HTTP/1.1\r\nHost: h\r\n{SIGNED}Content-Length: 6\r\n\r\nhidden"
+    );
     let post = format!("POST /@connections/never-was= HTTP/1.1\r\nHost: h\r\n{SIGNED}");
     let length = hidden.len() + 5;
     for (what, headers, body) in [
-        ("chunked ends first", format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), format!("0\r\n\r\n{hidden}")),
-        ("two lengths", format!("Content-Length: 0\r\nContent-Length: {length}\r\n"), hidden.clone()),
-        ("a list of lengths", format!("Content-Length: 0, {length}\r\n"), hidden.clone()),
-        ("a signed length", format!("Content-Length: +{length}\r\n"), hidden.clone()),
-        ("unknown coding", "Transfer-Encoding: xchunked\r\n".to_owned(), format!("0\r\n\r\n{hidden}")),
-        ("chunked is not last", "Transfer-Encoding: chunked, identity\r\n".to_owned(), format!("0\r\n\r\n{hidden}")),
-        ("a space before the colon", "Transfer-Encoding : chunked\r\n".to_owned(), format!("0\r\n\r\n{hidden}")),
-        ("a chunk size that overflows", "Transfer-Encoding: chunked\r\n".to_owned(), format!("fffffffffffffffff\r\n{hidden}")),
-        ("a body that the length hides", format!("Content-Length: {}\r\n", hidden.len()), hidden.clone()),
+        (
+            "chunked ends first",
+            format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
+            format!("0\r\n\r\n{hidden}"),
+        ),
+        (
+            "two lengths",
+            format!("Content-Length: 0\r\nContent-Length: {length}\r\n"),
+            hidden.clone(),
+        ),
+        (
+            "a list of lengths",
+            format!("Content-Length: 0, {length}\r\n"),
+            hidden.clone(),
+        ),
+        (
+            "a signed length",
+            format!("Content-Length: +{length}\r\n"),
+            hidden.clone(),
+        ),
+        (
+            "unknown coding",
+            "Transfer-Encoding: xchunked\r\n".to_owned(),
+            format!("0\r\n\r\n{hidden}"),
+        ),
+        (
+            "chunked is not last",
+            "Transfer-Encoding: chunked, identity\r\n".to_owned(),
+            format!("0\r\n\r\n{hidden}"),
+        ),
+        (
+            "a space before the colon",
+            "Transfer-Encoding : chunked\r\n".to_owned(),
+            format!("0\r\n\r\n{hidden}"),
+        ),
+        (
+            "a chunk size that overflows",
+            "Transfer-Encoding: chunked\r\n".to_owned(),
+            format!("fffffffffffffffff\r\n{hidden}"),
+        ),
+        (
+            "a body that the length hides",
+            format!("Content-Length: {}\r\n", hidden.len()),
+            hidden.clone(),
+        ),
     ] {
-        let answer = exchange(stack.address, format!("{post}{headers}Connection: close\r\n\r\n{body}").as_bytes()).await?;
+        let answer = exchange(
+            stack.address,
+            format!("{post}{headers}Connection: close\r\n\r\n{body}").as_bytes(),
+        )
+        .await?;
         let answers = answer.matches("HTTP/1.1 ").count();
         assert!(answers <= 1, "{what}: {answer}");
         assert!(!answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
@@ -194,16 +240,45 @@ async fn an_upload_of_a_huge_or_endless_body_is_given_up() -> Result<()> {
     let (mut client, id) = stack.open().await?;
     let post = format!("POST /@connections/{id} HTTP/1.1\r\nHost: h\r\n{SIGNED}");
     // Announced as 16 EiB, and 12 MiB of it sent.
-    let huge = format!("{post}Content-Length: 18446744073709551615\r\n\r\n{}", "x".repeat(12 << 20));
+    let huge = format!(
+        "{post}Content-Length: 18446744073709551615\r\n\r\n{}",
+        "x".repeat(12 << 20)
+    );
     let answer = exchange(stack.address, huge.as_bytes()).await?;
     assert!(!answer.contains(" 200 "), "{answer}");
-    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n{}", "10000\r\n".to_owned() + &"x".repeat(0x10000) + "\r\n");
+    let chunked = format!(
+        "{post}Transfer-Encoding: chunked\r\n\r\n{}",
+        "10000\r\n".to_owned() + &"x".repeat(0x10000) + "\r\n"
+    );
     let answer = exchange(stack.address, chunked.as_bytes()).await?;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert_eq!(stack.manage("POST", &id, b"hello").await?.status, 200);
     assert_eq!(client.text().await?, "hello");
     until_open(&stack, 1).await?;
     stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up_and_one_in_chunks_is_taken() -> Result<()> {
+    let bounds = Bounds {
+        body: Duration::from_millis(500),
+        ..Bounds::default()
+    };
+    let stack = Stack::behind(bounds, plain_api(), Limits::default()).await?;
+    let post = "POST /upload HTTP/1.1\r\nHost: h\r\nConnection: close\r\n";
+    let chunked =
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n");
+    let answer = exchange(stack.address, chunked.as_bytes()).await?;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n7"),
+        "{answer}"
+    );
+    let slow = format!("{post}Content-Length: 1000\r\n\r\nonly this");
+    let answer = exchange(stack.address, slow.as_bytes()).await?;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    until_open(&stack, 0).await?;
+    stack.stop(()).await;
     Ok(())
 }
 
@@ -219,7 +294,10 @@ async fn noise_in_place_of_http_is_not_answered_for_long() -> Result<()> {
         b"GET / HTTP/1.1\r\nHost: \r\n folded\r\n\r\n",
     ] {
         let answer = exchange(stack.address, noise).await?;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{answer}"
+        );
         assert_page(&stack).await?;
     }
     until_open(&stack, 0).await?;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::routing::{get, post};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sparkle_local::gateway::{Gateway, Limits};
@@ -131,7 +132,10 @@ impl Stack {
         let lambda = Lambda::start(executables, metrics.clone()).await?;
         let gateway = Gateway::new(api, lambda.clone(), metrics.clone(), limits);
 
-        let page = Router::new().route("/", get(|| async { "the page" }));
+        let upload = post(|body: Bytes| async move { body.len().to_string() });
+        let page = Router::new()
+            .route("/", get(|| async { "the page" }))
+            .route("/upload", upload);
         let router = gateway.router(page);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
