@@ -66,6 +66,8 @@ pub struct Limits {
     /// Messages of one connection whose functions run at once: 100, not published. At the limit
     /// the connection is not read until one of them has finished.
     pub in_flight_max: u32,
+    /// Bytes of such messages: 2 MiB, not published. At the limit likewise.
+    pub in_flight_bytes_max: u32,
     /// Messages that wait for one client: 256, not published. Past it a post gets 429.
     pub outgoing_messages_max: u32,
     /// Bytes that wait for one client: 1 MiB, not published. Past it a post gets 429.
@@ -107,6 +109,7 @@ impl Default for Limits {
             requests_burst: 5_000,
             binary_frames: BinaryFrames::Refuse,
             in_flight_max: 100,
+            in_flight_bytes_max: 2 * 1024 * 1024,
             outgoing_messages_max: 256,
             outgoing_bytes_max: 1024 * 1024,
             handshakes_max: 1_000,

@@ -14,7 +14,7 @@ use futures_util::stream::SplitStream;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -40,7 +40,9 @@ pub(super) struct Connection {
     /// `requestContext.authorizer` of its events.
     pub(super) authorizer: Option<Map<String, Value>>,
     /// One permit for each invocation that a message may have running.
-    pub(super) in_flight: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+    /// One permit for each byte of those messages, and how many there are.
+    in_flight_bytes: (Arc<Semaphore>, u32),
     outgoing: mpsc::Sender<Outgoing>,
     /// One permit for each byte that may wait to be written.
     room: Arc<Semaphore>,
@@ -49,6 +51,13 @@ pub(super) struct Connection {
     speaks_binary: AtomicBool,
     deleted: Notify,
 }
+
+/// A message's right to run, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Running(
+    #[expect(dead_code, reason = "held")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held")] OwnedSemaphorePermit,
+);
 
 /// What became of a message for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +154,10 @@ impl Connection {
             opening,
             authorizer,
             in_flight: Arc::new(Semaphore::new(permits(limits.in_flight_max))),
+            in_flight_bytes: (
+                Arc::new(Semaphore::new(permits(limits.in_flight_bytes_max))),
+                limits.in_flight_bytes_max.max(1),
+            ),
             outgoing: sender,
             room: Arc::new(Semaphore::new(permits(limits.outgoing_bytes_max))),
             last_active_ms: AtomicU64::new(clock.now_ms()),
@@ -152,6 +165,16 @@ impl Connection {
             deleted: Notify::new(),
         };
         (connection, receiver)
+    }
+
+    /// Waits until a message of so many bytes may have its function run; it may as long as what
+    /// this returns is held.
+    pub(super) async fn may_run(&self, bytes: usize) -> Option<Running> {
+        let (room, all) = &self.in_flight_bytes;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(*all);
+        let place = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
+        let room = Arc::clone(room).acquire_many_owned(bytes).await.ok()?;
+        Some(Running(place, room))
     }
 
     /// Hands a message to the writer, as text unless the client speaks binary. Never waits.

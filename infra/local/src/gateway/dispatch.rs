@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::lambda::{Invocation, InvokeError};
 
 use super::Gateway;
-use super::connection::{Connection, Ending};
+use super::connection::{Connection, Ending, Running};
 use super::event::{self, Inbound, Stamp};
 use super::refusal::Refusal;
 use super::route;
@@ -39,7 +39,7 @@ impl Outcome {
 
 impl Gateway {
     /// Takes a message of an open connection and dispatches it; waits only while the connection
-    /// has [`super::Limits::in_flight_max`] functions running.
+    /// has as many functions running as [`super::Limits`] allows.
     pub(super) async fn receive(&self, connection: &Arc<Connection>, message: Inbound<'_>) {
         let stamp = Stamp::new(self.clock());
         if !self.0.requests.take() {
@@ -55,7 +55,7 @@ impl Gateway {
         else {
             return report(connection, &stamp, Refusal::FORBIDDEN.message);
         };
-        let Ok(permit) = Arc::clone(&connection.in_flight).acquire_owned().await else {
+        let Some(running) = connection.may_run(message.len()).await else {
             return;
         };
         let message_id = self.clock().id();
@@ -70,7 +70,7 @@ impl Gateway {
         let (gateway, connection) = (self.clone(), Arc::clone(connection));
         let function = function.clone();
         self.0.tasks.spawn(async move {
-            let outcome = gateway.integrate(&function, &event, None, Some(permit));
+            let outcome = gateway.integrate(&function, &event, None, Some(running));
             let refusal = match outcome.await.logged(&function) {
                 Outcome::Answered(answer) => match route::proxy_answer(&answer) {
                     Some(answer) if answer.status < 500 => return,
@@ -101,7 +101,7 @@ impl Gateway {
     }
 
     /// Invokes a function and waits for up to [`super::Limits::integration_timeout`]; past it the
-    /// function runs on. `permit` is given back when the function has really finished.
+    /// function runs on. `running` is given back when the function has really finished.
     ///
     /// Where Lambda would throttle, the invocation waits for an instance: a laptop has few, and
     /// the timeout bounds the wait.
@@ -110,7 +110,7 @@ impl Gateway {
         function: &str,
         event: &Value,
         trace_header: Option<String>,
-        permit: Option<OwnedSemaphorePermit>,
+        running: Option<Running>,
     ) -> Outcome {
         let (sender, answered) = oneshot::channel();
         let (lambda, name) = (self.0.lambda.clone(), function.to_owned());
@@ -121,7 +121,7 @@ impl Gateway {
                 ..Invocation::default()
             };
             let result = lambda.invoke(&name, event, invocation).await;
-            drop(permit);
+            drop(running);
             drop(sender.send(result));
         });
         match timeout(self.limits().integration_timeout, answered).await {

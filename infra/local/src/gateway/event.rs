@@ -45,6 +45,16 @@ pub(super) enum Inbound<'a> {
     Binary(&'a [u8]),
 }
 
+impl Inbound<'_> {
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// One event's own id and time.
 #[derive(Debug)]
 pub(super) struct Stamp {

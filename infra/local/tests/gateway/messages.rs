@@ -193,6 +193,35 @@ async fn messages_of_one_connection_run_at_once_up_to_a_bound() -> Result<()> {
 }
 
 #[tokio::test]
+async fn messages_of_one_connection_run_at_once_up_to_a_size() -> Result<()> {
+    let limits = Limits {
+        in_flight_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let mut stack = Stack::start(plain_api(), limits).await?;
+    let (mut client, _) = stack.open().await?;
+    let (half, whole) = ("x".repeat(500), "y".repeat(5_000));
+    for body in [&half, &half, &whole] {
+        client.send(body.as_str()).await?;
+    }
+    let running = [
+        stack.call_of("$default").await?,
+        stack.call_of("$default").await?,
+    ];
+    assert!(stack.is_quiet().await, "the third message waits");
+    for call in running {
+        assert_eq!(call.event["body"], half);
+        call.ok().await?;
+    }
+    // One that is larger than all the room there is runs alone.
+    let alone = stack.call_of("$default").await?;
+    assert_eq!(alone.event["body"], whole);
+    alone.ok().await?;
+    stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn messages_and_posts_share_the_accounts_bucket() -> Result<()> {
     let limits = Limits {
         requests_per_second: 0,
