@@ -1,9 +1,11 @@
 //! Flows over the wire, against the program that `cargo run` starts.
 
 mod chat;
+mod crowd;
 mod duplicates;
 mod elsewhere;
 mod fault;
+mod gateway;
 mod identity;
 mod mistakes;
 mod operation;

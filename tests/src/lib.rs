@@ -193,6 +193,16 @@ impl Stack {
             .expect("an address of the stack")
     }
 
+    /// The process.
+    ///
+    /// # Panics
+    /// It printed no id.
+    pub fn pid(&self) -> u32 {
+        let pid = self.addresses["pid"].as_u64();
+        pid.and_then(|pid| pid.try_into().ok())
+            .expect("the id of the stack's process")
+    }
+
     /// A development token, made by the stack's own command.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod dispatch;
 mod event;
 mod handshake;
 mod management;
+mod outgoing;
 mod policy;
 mod rate;
 mod refusal;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::lambda::Lambda;
 use crate::metrics::Metrics;
@@ -65,10 +66,15 @@ pub struct Limits {
     /// Messages of one connection whose functions run at once: 100, not published. At the limit
     /// the connection is not read until one of them has finished.
     pub in_flight_max: u32,
+    /// Bytes of such messages: 2 MiB, not published. At the limit likewise.
+    pub in_flight_bytes_max: u32,
     /// Messages that wait for one client: 256, not published. Past it a post gets 429.
     pub outgoing_messages_max: u32,
     /// Bytes that wait for one client: 1 MiB, not published. Past it a post gets 429.
     pub outgoing_bytes_max: u32,
+    /// Upgrades that wait for their authorizer and `$connect` at once: 1,000, not published (but it
+    /// is how many functions an account may run at once). Past it a client gets 429.
+    pub handshakes_max: u32,
     /// How long an accepted upgrade or a post's body may take to arrive: 10 s, not published.
     pub handshake_timeout: Duration,
     /// How long a client may take to answer a close frame: 2 s, not published.
@@ -83,6 +89,10 @@ pub struct Limits {
 pub enum BinaryFrames {
     /// The connection is closed with 1003, as by the real service.
     Refuse,
+    /// Functions get the base64 of its bytes, marked `isBase64Encoded`. A post that is standard
+    /// base64, to a client whose last message was binary, goes out as a binary message of the bytes
+    /// that it stands for. API Gateway has nothing like it; the form is that of its REST APIs.
+    Carry,
 }
 
 impl Default for Limits {
@@ -99,14 +109,19 @@ impl Default for Limits {
             requests_burst: 5_000,
             binary_frames: BinaryFrames::Refuse,
             in_flight_max: 100,
+            in_flight_bytes_max: 2 * 1024 * 1024,
             outgoing_messages_max: 256,
             outgoing_bytes_max: 1024 * 1024,
+            handshakes_max: 1_000,
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(5),
         }
     }
 }
+
+/// Log lines a second about clients that break a rule; what is more is only counted.
+const COMPLAINTS_PER_SECOND: u32 = 10;
 
 /// The gateway. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
@@ -120,6 +135,8 @@ struct Shared {
     clock: Clock,
     new_connections: Bucket,
     requests: Bucket,
+    handshakes: Arc<Semaphore>,
+    complaints: Bucket,
     open: Mutex<HashMap<String, Arc<Connection>>>,
     tasks: Tasks,
     closing: watch::Sender<bool>,
@@ -146,6 +163,7 @@ impl Gateway {
         let new_connections =
             Bucket::new(limits.connections_per_second, limits.connections_per_second);
         let requests = Bucket::new(limits.requests_per_second, limits.requests_burst);
+        let handshakes = usize::try_from(limits.handshakes_max).unwrap_or(usize::MAX);
         Self(Arc::new(Shared {
             api,
             lambda,
@@ -154,6 +172,8 @@ impl Gateway {
             clock: Clock::new(),
             new_connections,
             requests,
+            handshakes: Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))),
+            complaints: Bucket::new(COMPLAINTS_PER_SECOND, COMPLAINTS_PER_SECOND),
             open: Mutex::default(),
             tasks: Tasks::default(),
             closing: watch::Sender::new(false),
@@ -210,6 +230,16 @@ impl Gateway {
                 .wait_for(|closing| *closing)
                 .await,
         );
+    }
+
+    /// Counts a client that was refused or closed for what it did, and logs it unless there are
+    /// many: no client may fill the log.
+    fn complain(&self, about: &str, why: &str) {
+        let help = "Clients refused or closed for what they did.";
+        self.0.metrics.counter("gateway_refusals", help, 1);
+        if self.0.complaints.take() {
+            tracing::warn!(about, why, "client refused");
+        }
     }
 
     /// Changes the table of open connections, and the gauge with it.

@@ -12,6 +12,8 @@ pub mod gateway;
 pub mod iam;
 pub mod invoke;
 pub mod lambda;
+pub mod listen;
+pub mod local_only;
 pub mod metrics;
 pub mod page;
 pub mod settings;

@@ -1,8 +1,12 @@
 //! What the local cloud can be told: flags, their variables and defaults.
 
+mod sockets;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+
+pub use sockets::Sockets;
 
 use crate::{invoke::Request, lambda::Share};
 
@@ -105,6 +109,9 @@ pub struct Settings {
         global = true
     )]
     pub jwt_audience: String,
+    /// Flags of the gateway.
+    #[command(flatten)]
+    pub sockets: Sockets,
 }
 
 /// What to do besides starting the stack.

@@ -3,37 +3,35 @@
 //! It speaks to tungstenite directly because axum's WebSocket can neither send fragments nor tell
 //! one protocol error from another.
 
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
 use serde_json::{Map, Value};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::clock::Clock;
-use super::event::Opening;
+use super::event::{Inbound, Opening};
+use super::outgoing::{Outgoing, Writer};
 use super::{BinaryFrames, Gateway, Limits};
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Small, because most of many thousand sockets are idle; a larger frame gets its room when its
 /// header has been read.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What may wait in tungstenite besides one frame: its header, and a pong. Without a bound, answers
+/// to a client that sends pings and never reads would pile up.
+const WRITE_BUFFER_SPARE_BYTES: usize = 256;
 
 /// What the rest of the gateway knows of an open connection.
 #[derive(Debug)]
@@ -42,28 +40,24 @@ pub(super) struct Connection {
     /// `requestContext.authorizer` of its events.
     pub(super) authorizer: Option<Map<String, Value>>,
     /// One permit for each invocation that a message may have running.
-    pub(super) in_flight: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+    /// One permit for each byte of those messages, and how many there are.
+    in_flight_bytes: (Arc<Semaphore>, u32),
     outgoing: mpsc::Sender<Outgoing>,
     /// One permit for each byte that may wait to be written.
     room: Arc<Semaphore>,
     last_active_ms: AtomicU64,
+    /// Whether the client's last message was binary.
+    speaks_binary: AtomicBool,
     deleted: Notify,
 }
 
-/// A text message on its way to the client; gives its room back when it is dropped.
+/// A message's right to run, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    rest: Bytes,
-    begun: Begun,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Whether a message's first fragment has been written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    No,
-    Yes,
-}
+pub(super) struct Running(
+    #[expect(dead_code, reason = "held")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held")] OwnedSemaphorePermit,
+);
 
 /// What became of a message for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +120,12 @@ impl Ending {
         Self::by_gateway(CloseCode::Away, "Going away")
     }
 
+    /// Whether the client broke a rule.
+    fn is_for_cause(&self) -> bool {
+        let harmless = [CloseCode::Away, CloseCode::Normal].map(u16::from);
+        self.by == By::Gateway && !harmless.contains(&self.status)
+    }
+
     /// What a failed read means: the client broke a rule, or is gone.
     fn of_read(error: &Error) -> Self {
         match error {
@@ -154,26 +154,42 @@ impl Connection {
             opening,
             authorizer,
             in_flight: Arc::new(Semaphore::new(permits(limits.in_flight_max))),
+            in_flight_bytes: (
+                Arc::new(Semaphore::new(permits(limits.in_flight_bytes_max))),
+                limits.in_flight_bytes_max.max(1),
+            ),
             outgoing: sender,
             room: Arc::new(Semaphore::new(permits(limits.outgoing_bytes_max))),
             last_active_ms: AtomicU64::new(clock.now_ms()),
+            speaks_binary: AtomicBool::new(false),
             deleted: Notify::new(),
         };
         (connection, receiver)
     }
 
-    /// Hands a text message to the writer. Never waits.
+    /// Waits until a message of so many bytes may have its function run; it may as long as what
+    /// this returns is held.
+    pub(super) async fn may_run(&self, bytes: usize) -> Option<Running> {
+        let (room, all) = &self.in_flight_bytes;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(*all);
+        let place = Arc::clone(&self.in_flight).acquire_owned().await.ok()?;
+        let room = Arc::clone(room).acquire_many_owned(bytes).await.ok()?;
+        Some(Running(place, room))
+    }
+
+    /// Hands a message to the writer, as text unless the client speaks binary. Never waits.
     pub(super) fn push(&self, text: Bytes) -> Pushed {
         // An empty message takes its place in the queue too.
         let bytes = u32::try_from(text.len().max(1)).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
             return Pushed::Full;
         };
-        match self.outgoing.try_send(Outgoing {
-            rest: text,
-            begun: Begun::No,
-            _room: room,
-        }) {
+        let message = if self.speaks_binary.load(Ordering::Relaxed) {
+            Outgoing::binary(text, room)
+        } else {
+            Outgoing::text(text, room)
+        };
+        match self.outgoing.try_send(message) {
             Ok(()) => Pushed::Queued,
             Err(TrySendError::Full(_)) => Pushed::Full,
             Err(TrySendError::Closed(_)) => Pushed::Gone,
@@ -190,6 +206,8 @@ impl Connection {
         self.last_active_ms.load(Ordering::Relaxed)
     }
 
+    /// A whole message went one way. Frames, fragments and bytes of one do not count: a client
+    /// that sends them one a second is idle.
     fn touch(&self, clock: &Clock) {
         self.last_active_ms.store(clock.now_ms(), Ordering::Relaxed);
     }
@@ -211,10 +229,10 @@ impl Connection {
 
 /// Serves an open connection until it ends. `forget` is called as soon as that is decided, before
 /// the closing handshake, which is bounded by [`Limits::close_timeout`].
-pub(super) async fn serve(
+pub(super) async fn serve<Io: AsyncRead + AsyncWrite + Unpin>(
     gateway: &Gateway,
     connection: &Arc<Connection>,
-    upgraded: Upgraded,
+    io: Io,
     outgoing: mpsc::Receiver<Outgoing>,
     forget: impl FnOnce(),
 ) -> Ending {
@@ -222,21 +240,16 @@ pub(super) async fn serve(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
+        .max_write_buffer_size(limits.frame_bytes_max + WRITE_BUFFER_SPARE_BYTES)
         .max_frame_size(Some(limits.frame_bytes_max))
         .max_message_size(Some(limits.message_bytes_max));
-    let socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (sink, mut stream) = socket.split();
-    let mut writer = Writer {
-        sink,
-        outgoing,
-        current: None,
-        frame_bytes_max: limits.frame_bytes_max,
-    };
+    let mut writer = Writer::new(sink, outgoing, limits.frame_bytes_max);
 
     let ending = tokio::select! {
         ending = read(&mut stream, gateway, connection) => ending,
-        ending = writer.run(connection, gateway.clock()) => ending,
+        _broken = writer.run(|| connection.touch(gateway.clock())) => Ending::lost(),
         ending = connection.idle(limits.idle_timeout, gateway.clock()) => ending,
         () = sleep(limits.life) => Ending::going_away(),
         () = gateway.closing() => Ending::going_away(),
@@ -245,6 +258,9 @@ pub(super) async fn serve(
         }
     };
     forget();
+    if ending.is_for_cause() {
+        gateway.complain(&connection.opening.connection_id, &ending.reason);
+    }
     if timeout(limits.close_timeout, close(&ending, writer, stream))
         .await
         .is_err()
@@ -258,8 +274,8 @@ pub(super) async fn serve(
 }
 
 /// Reads until the client closes, breaks a rule or is gone.
-async fn read(
-    stream: &mut SplitStream<Socket>,
+async fn read<Io: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut SplitStream<WebSocketStream<Io>>,
     gateway: &Gateway,
     connection: &Arc<Connection>,
 ) -> Ending {
@@ -270,14 +286,21 @@ async fn read(
             Some(Ok(Message::Close(frame))) => return Ending::by_client(frame),
             Some(Ok(Message::Text(text))) => {
                 connection.touch(gateway.clock());
-                gateway.receive(connection, text.as_str()).await;
+                connection.speaks_binary.store(false, Ordering::Relaxed);
+                let message = Inbound::Text(text.as_str());
+                gateway.receive(connection, message).await;
             }
-            Some(Ok(Message::Binary(_))) => match gateway.limits().binary_frames {
+            Some(Ok(Message::Binary(bytes))) => match gateway.limits().binary_frames {
                 BinaryFrames::Refuse => {
                     return Ending::by_gateway(
                         CloseCode::Unsupported,
                         "Binary frames are not supported",
                     );
+                }
+                BinaryFrames::Carry => {
+                    connection.touch(gateway.clock());
+                    connection.speaks_binary.store(true, Ordering::Relaxed);
+                    gateway.receive(connection, Inbound::Binary(&bytes)).await;
                 }
             },
             // tungstenite answers pings itself.
@@ -286,71 +309,12 @@ async fn read(
     }
 }
 
-/// Writes queued messages in fragments of at most one frame's size. May be stopped at any await
-/// and resumed: what was begun is continued.
-struct Writer {
-    sink: SplitSink<Socket, Message>,
-    outgoing: mpsc::Receiver<Outgoing>,
-    current: Option<Outgoing>,
-    frame_bytes_max: usize,
-}
-
-impl Writer {
-    async fn run(&mut self, connection: &Connection, clock: &Clock) -> Ending {
-        loop {
-            if self.current.is_none() {
-                self.current = self.outgoing.recv().await;
-            }
-            if self.current.is_none() {
-                // The queue ended, which it does not before the connection is dropped.
-                return pending().await;
-            }
-            if self.write_current().await.is_err() {
-                return Ending::lost();
-            }
-            connection.touch(clock);
-        }
-    }
-
-    async fn write_current(&mut self) -> Result<(), Error> {
-        while let Some(message) = &mut self.current {
-            let frame_bytes = message.rest.len().min(self.frame_bytes_max.max(1));
-            let fragment = message.rest.slice(..frame_bytes);
-            let opcode = match message.begun {
-                Begun::No => OpCode::Data(Data::Text),
-                Begun::Yes => OpCode::Data(Data::Continue),
-            };
-            let last = frame_bytes == message.rest.len();
-            let frame = Frame::message(fragment, opcode, last);
-            self.sink.feed(Message::Frame(frame)).await?;
-            // Nothing is awaited between the two: a fragment is never written twice.
-            message.rest.advance(frame_bytes);
-            message.begun = Begun::Yes;
-            self.sink.flush().await?;
-            if last {
-                // Only now, so that a message counts against its room until it has left.
-                self.current = None;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what was accepted before the end, then the close frame.
-    async fn close(&mut self, frame: CloseFrame) -> Result<(), Error> {
-        self.outgoing.close();
-        loop {
-            self.write_current().await?;
-            match self.outgoing.try_recv() {
-                Ok(message) => self.current = Some(message),
-                Err(_) => break,
-            }
-        }
-        self.sink.send(Message::Close(Some(frame))).await
-    }
-}
-
 /// The closing handshake, from whichever side it began.
-async fn close(ending: &Ending, mut writer: Writer, mut stream: SplitStream<Socket>) {
+async fn close<Io: AsyncRead + AsyncWrite + Unpin>(
+    ending: &Ending,
+    mut writer: Writer<Io>,
+    mut stream: SplitStream<WebSocketStream<Io>>,
+) {
     match ending.by {
         By::Loss => {}
         // Reading on is what sends tungstenite's reply.
@@ -376,7 +340,9 @@ async fn close(ending: &Ending, mut writer: Writer, mut stream: SplitStream<Sock
 
 /// Reads until the client hangs up. After an error tungstenite reads no further, and a socket that
 /// is closed with bytes unread is reset: the client would lose the close frame that says why.
-async fn drain(mut socket: Socket) -> io::Result<()> {
+async fn drain<Io: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: WebSocketStream<Io>,
+) -> io::Result<()> {
     let io = socket.get_mut();
     io.shutdown().await?;
     let mut discarded = [0; 4 * 1024];
@@ -386,17 +352,79 @@ async fn drain(mut socket: Socket) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axum::body::Body;
     use axum::extract::Request;
-    use tokio::time::{Instant, advance};
+    use futures_util::SinkExt;
+    use tokio::time::{Instant, advance, interval};
 
     use super::super::event;
     use super::*;
+    use crate::lambda::Lambda;
+    use crate::metrics::Metrics;
+    use crate::template::WebSocketApi;
 
     fn opened(limits: &Limits, clock: &Clock) -> (Connection, mpsc::Receiver<Outgoing>) {
         let request = Request::new(Body::empty());
         let (opening, _) = event::open(&request, "127.0.0.1".to_owned(), "dev", clock);
         Connection::new(opening, None, limits, clock)
+    }
+
+    /// A whole connection over a pipe, on the virtual clock: how it is closed, and after how long.
+    /// The client says something every `every`.
+    async fn lived(every: Duration) -> (Ending, CloseFrame, Duration) {
+        let api = WebSocketApi {
+            logical_id: "WebSocketApi".to_owned(),
+            stage: "dev".to_owned(),
+            route_selection_expression: "$request.body.type".to_owned(),
+            authorizer: None,
+            routes: BTreeMap::new(),
+        };
+        let metrics = Metrics::default();
+        let lambda = Lambda::start(Vec::new(), metrics.clone()).await.unwrap();
+        let gateway = Gateway::new(api, lambda, metrics, Limits::default());
+        let (connection, outgoing) = opened(gateway.limits(), gateway.clock());
+        let connection = Arc::new(connection);
+        let (client_io, gateway_io) = tokio::io::duplex(64 * 1024);
+        let client = async {
+            let socket = WebSocketStream::from_raw_socket(client_io, Role::Client, None).await;
+            let (mut sink, mut stream) = socket.split();
+            let mut pace = interval(every);
+            loop {
+                tokio::select! {
+                    said = stream.next() => match said.unwrap().unwrap() {
+                        Message::Close(frame) => return frame.unwrap(),
+                        // The API has no route: each message is answered with an error frame.
+                        other => assert!(other.is_text()),
+                    },
+                    _ = pace.tick() => sink.send(Message::text("busy")).await.unwrap(),
+                }
+            }
+        };
+        let opened_at = Instant::now();
+        let served = serve(&gateway, &connection, gateway_io, outgoing, || {});
+        let (ending, frame) = tokio::join!(served, client);
+        (ending, frame, opened_at.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_ends_after_10_minutes_and_a_busy_one_after_2_hours() {
+        for (every, after) in [
+            (Duration::from_hours(24), Duration::from_mins(10)),
+            (Duration::from_mins(11), Duration::from_mins(10)),
+            (Duration::from_mins(9), Duration::from_hours(2)),
+        ] {
+            let (ending, frame, lived) = lived(every).await;
+            assert_eq!(ending, Ending::going_away());
+            assert_eq!(frame.code, CloseCode::Away);
+            // The clock counts whole milliseconds, and each message takes a part of one.
+            let late = lived.checked_sub(after).unwrap();
+            assert!(
+                late < Duration::from_secs(1),
+                "{lived:?} instead of {after:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,41 +4,58 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::lambda::Invocation;
+use crate::lambda::{Invocation, InvokeError};
 
 use super::Gateway;
-use super::connection::{Connection, Ending};
-use super::event::{self, Stamp};
+use super::connection::{Connection, Ending, Running};
+use super::event::{self, Inbound, Stamp};
 use super::refusal::Refusal;
 use super::route;
 
 /// What became of a function's invocation, as far as the gateway waited for it.
 pub(super) enum Outcome {
     Answered(Bytes),
-    /// With `{"errorType":…,"errorMessage":…}` where the function said that.
-    Failed(Option<Bytes>),
+    /// Without an error if the gateway is shutting down.
+    Failed(Option<InvokeError>),
     TimedOut,
+}
+
+impl Outcome {
+    /// Logs what went wrong, if anything did.
+    pub(super) fn logged(self, function: &str) -> Self {
+        match &self {
+            Self::Answered(_) | Self::Failed(None) => {}
+            Self::Failed(Some(error)) => tracing::warn!(function, %error, "integration failed"),
+            Self::TimedOut => {
+                tracing::warn!(function, "integration timed out; the function runs on");
+            }
+        }
+        self
+    }
 }
 
 impl Gateway {
     /// Takes a message of an open connection and dispatches it; waits only while the connection
-    /// has [`super::Limits::in_flight_max`] functions running.
-    pub(super) async fn receive(&self, connection: &Arc<Connection>, text: &str) {
+    /// has as many functions running as [`super::Limits`] allows.
+    pub(super) async fn receive(&self, connection: &Arc<Connection>, message: Inbound<'_>) {
         let stamp = Stamp::new(self.clock());
         if !self.0.requests.take() {
             return report(connection, &stamp, Refusal::TOO_MANY_REQUESTS.message);
         }
         let api = &self.0.api;
-        let key = route::key(&api.route_selection_expression, text);
+        let key = match message {
+            Inbound::Text(text) => route::key(&api.route_selection_expression, text),
+            Inbound::Binary(_) => None,
+        };
         let by_key = key.as_deref().and_then(|key| api.routes.get_key_value(key));
         let Some((key, function)) = by_key.or_else(|| api.routes.get_key_value(route::DEFAULT))
         else {
             return report(connection, &stamp, Refusal::FORBIDDEN.message);
         };
-        let Ok(permit) = Arc::clone(&connection.in_flight).acquire_owned().await else {
+        let Some(running) = connection.may_run(message.len()).await else {
             return;
         };
         let message_id = self.clock().id();
@@ -48,15 +65,13 @@ impl Gateway {
             connection.authorizer.as_ref(),
             key,
             &message_id,
-            text,
+            message,
         );
         let (gateway, connection) = (self.clone(), Arc::clone(connection));
         let function = function.clone();
         self.0.tasks.spawn(async move {
-            let refusal = match gateway
-                .integrate(&function, &event, None, Some(permit))
-                .await
-            {
+            let outcome = gateway.integrate(&function, &event, None, Some(running));
+            let refusal = match outcome.await.logged(&function) {
                 Outcome::Answered(answer) => match route::proxy_answer(&answer) {
                     Some(answer) if answer.status < 500 => return,
                     Some(_) | None => Refusal::INTERNAL,
@@ -81,11 +96,12 @@ impl Gateway {
             ending.status,
             &ending.reason,
         );
-        self.integrate(function, &event, None, None).await;
+        let outcome = self.integrate(function, &event, None, None).await;
+        drop(outcome.logged(function));
     }
 
     /// Invokes a function and waits for up to [`super::Limits::integration_timeout`]; past it the
-    /// function runs on. `permit` is given back when the function has really finished.
+    /// function runs on. `running` is given back when the function has really finished.
     ///
     /// Where Lambda would throttle, the invocation waits for an instance: a laptop has few, and
     /// the timeout bounds the wait.
@@ -94,7 +110,7 @@ impl Gateway {
         function: &str,
         event: &Value,
         trace_header: Option<String>,
-        permit: Option<OwnedSemaphorePermit>,
+        running: Option<Running>,
     ) -> Outcome {
         let (sender, answered) = oneshot::channel();
         let (lambda, name) = (self.0.lambda.clone(), function.to_owned());
@@ -105,21 +121,15 @@ impl Gateway {
                 ..Invocation::default()
             };
             let result = lambda.invoke(&name, event, invocation).await;
-            drop(permit);
+            drop(running);
             drop(sender.send(result));
         });
         match timeout(self.limits().integration_timeout, answered).await {
             Ok(Ok(Ok(answer))) => Outcome::Answered(answer),
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(function, %error, "integration failed");
-                Outcome::Failed(error.payload())
-            }
+            Ok(Ok(Err(error))) => Outcome::Failed(Some(error)),
             // The task was aborted: the gateway is shutting down.
             Ok(Err(_)) => Outcome::Failed(None),
-            Err(_) => {
-                tracing::warn!(function, "integration timed out; the function runs on");
-                Outcome::TimedOut
-            }
+            Err(_) => Outcome::TimedOut,
         }
     }
 }

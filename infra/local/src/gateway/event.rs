@@ -5,6 +5,8 @@
 
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::clock::{self, Clock};
@@ -32,6 +34,25 @@ pub(super) struct Upgrade {
     query: Vec<(String, String)>,
     /// The value of the request's `X-Amzn-Trace-Id`, its own or a new one.
     pub(super) trace_header: String,
+}
+
+/// A message of a client.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inbound<'a> {
+    /// What a real API carries.
+    Text(&'a str),
+    /// Only with [`super::BinaryFrames::Carry`].
+    Binary(&'a [u8]),
+}
+
+impl Inbound<'_> {
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// One event's own id and time.
@@ -67,7 +88,13 @@ pub(super) fn open(
     let trace_header = text(trace_name.clone()).unwrap_or_else(|| clock.trace_header());
 
     let mut headers = shown(request.headers());
-    headers.retain(|(name, _)| !name.eq_ignore_ascii_case(trace_name.as_str()));
+    let left_out = [
+        "connection",
+        "upgrade",
+        "content-length",
+        trace_name.as_str(),
+    ];
+    headers.retain(|(name, _)| !left_out.iter().any(|out| name.eq_ignore_ascii_case(out)));
     headers.push(("X-Amzn-Trace-Id".to_owned(), trace_header.clone()));
     headers.push(("X-Forwarded-For".to_owned(), source_ip.clone()));
     headers.push(("X-Forwarded-Port".to_owned(), port));
@@ -96,46 +123,59 @@ pub(super) fn method_arn(stage: &str) -> String {
     format!("arn:aws:execute-api:us-east-1:000000000000:{API_ID}/{stage}/$connect")
 }
 
-/// The event of a REQUEST authorizer.
+/// The event of a REQUEST authorizer, as its page shows one
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-lambda-auth.html>):
+/// unlike `$connect`'s it has the headers of the upgrade itself, in this writing. That the query
+/// members are empty objects where there is no query is unconfirmed.
 pub(super) fn authorizer(opening: &Opening, upgrade: &Upgrade, stamp: &Stamp) -> Value {
-    let mut event = connect(opening, upgrade, stamp, None);
-    if let Value::Object(members) = &mut event {
-        members.remove("isBase64Encoded");
-        members.insert("type".to_owned(), json!("REQUEST"));
-        members.insert("methodArn".to_owned(), json!(method_arn(&opening.stage)));
-        members.insert("stageVariables".to_owned(), json!({}));
-        for name in ["queryStringParameters", "multiValueQueryStringParameters"] {
-            members.entry(name).or_insert_with(|| json!({}));
-        }
+    let of_upgrade = [
+        ("Connection", "upgrade"),
+        ("content-length", "0"),
+        ("Upgrade", "websocket"),
+    ];
+    let mut headers = upgrade.headers.clone();
+    headers.extend(of_upgrade.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut event = opened(opening, &headers, &upgrade.query, stamp, None);
+    event.insert("type".to_owned(), json!("REQUEST"));
+    event.insert("methodArn".to_owned(), json!(method_arn(&opening.stage)));
+    event.insert("stageVariables".to_owned(), json!({}));
+    for name in ["queryStringParameters", "multiValueQueryStringParameters"] {
+        event.entry(name).or_insert_with(|| json!({}));
     }
-    event
+    Value::Object(event)
 }
 
-/// The event of `$connect`. Without a query there are no query members, as in the real one.
+/// The event of `$connect`, whose headers lack those of the upgrade itself, as logged from real APIs
+/// (<https://github.com/aws/aws-lambda-java-libs/issues/71>,
+/// <https://github.com/mousabaker/aws-lambda-typing/pull/65>). Without a query there are no query members, as in the real one.
 pub(super) fn connect(
     opening: &Opening,
     upgrade: &Upgrade,
     stamp: &Stamp,
     authorizer: Option<&Map<String, Value>>,
 ) -> Value {
+    let mut event = opened(opening, &upgrade.headers, &upgrade.query, stamp, authorizer);
+    event.insert("isBase64Encoded".to_owned(), json!(false));
+    Value::Object(event)
+}
+
+/// What the two events of an upgrade have in common.
+fn opened(
+    opening: &Opening,
+    headers: &[(String, String)],
+    query: &[(String, String)],
+    stamp: &Stamp,
+    authorizer: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
     let context = context(opening, stamp, "$connect", "CONNECT", authorizer);
-    let mut event = json!({
-        "headers": last_values(&upgrade.headers),
-        "multiValueHeaders": all_values(&upgrade.headers),
-        "requestContext": context,
-        "isBase64Encoded": false,
-    });
-    if let Value::Object(members) = &mut event
-        && !upgrade.query.is_empty()
-    {
-        members.insert(
-            "queryStringParameters".to_owned(),
-            last_values(&upgrade.query),
-        );
-        members.insert(
-            "multiValueQueryStringParameters".to_owned(),
-            all_values(&upgrade.query),
-        );
+    let mut event = Map::new();
+    event.insert("headers".to_owned(), last_values(headers));
+    event.insert("multiValueHeaders".to_owned(), all_values(headers));
+    event.insert("requestContext".to_owned(), Value::Object(context));
+    if !query.is_empty() {
+        let (last, all) = (last_values(query), all_values(query));
+        event.insert("queryStringParameters".to_owned(), last);
+        event.insert("multiValueQueryStringParameters".to_owned(), all);
     }
     event
 }
@@ -147,11 +187,15 @@ pub(super) fn message(
     authorizer: Option<&Map<String, Value>>,
     route_key: &str,
     message_id: &str,
-    body: &str,
+    message: Inbound<'_>,
 ) -> Value {
     let mut context = context(opening, stamp, route_key, "MESSAGE", authorizer);
     context.insert("messageId".to_owned(), json!(message_id));
-    json!({ "requestContext": context, "body": body, "isBase64Encoded": false })
+    let (body, is_base64) = match message {
+        Inbound::Text(text) => (json!(text), false),
+        Inbound::Binary(bytes) => (json!(STANDARD.encode(bytes)), true),
+    };
+    json!({ "requestContext": context, "body": body, "isBase64Encoded": is_base64 })
 }
 
 /// The event of `$disconnect`; `status` is a WebSocket close code.
@@ -176,7 +220,9 @@ pub(super) fn disconnect(
     })
 }
 
-/// A frame that the gateway itself sends to a client, spaced as the real one.
+/// A frame that the gateway itself sends to a client, spaced as the real one. No page of AWS's
+/// describes it: the form is that of logged ones, and which message goes with which failure is
+/// unconfirmed but for `Internal server error` and `Endpoint request timed out`.
 pub(super) fn error_frame(message: &str, connection_id: &str, request_id: &str) -> String {
     let (message, connection_id, request_id) =
         (json!(message), json!(connection_id), json!(request_id));
@@ -307,6 +353,8 @@ mod tests {
         assert_eq!(event["multiValueHeaders"]["Cookie"], json!(["a=1", "b=2"]));
         assert_eq!(event["headers"]["X-Forwarded-For"], "10.0.0.9");
         assert_eq!(event["headers"]["X-Forwarded-Port"], "3000");
+        assert_eq!(event["headers"]["Connection"], "upgrade");
+        assert_eq!(event["multiValueHeaders"]["content-length"], json!(["0"]));
         assert_eq!(
             event["queryStringParameters"],
             json!({ "token": "a b", "x": "2" })
@@ -351,7 +399,7 @@ mod tests {
             Some(&authorizer),
             "$default",
             "m1",
-            "你好",
+            Inbound::Text("你好"),
         );
         assert_eq!(sent["body"], "你好");
         assert_eq!(sent["requestContext"]["messageId"], "m1");

@@ -13,11 +13,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use crate::lambda::InvokeError;
 
 use super::Gateway;
 use super::connection::{self, Connection, Ending};
@@ -53,6 +56,8 @@ struct Pending {
     on_upgrade: OnUpgrade,
     /// The 101 that goes out if both let it through.
     switching: Response,
+    /// Its place among those that wait.
+    permit: OwnedSemaphorePermit,
 }
 
 /// Lets everything through to the routes except WebSocket upgrades and the stage's own path.
@@ -79,8 +84,13 @@ impl Gateway {
     /// Answers an upgrade request once the authorizer and `$connect` have.
     async fn upgrade(&self, request: &mut Request) -> Result<Response, Refusal> {
         if !self.0.new_connections.take() {
+            self.complain("upgrade", "too many new connections a second");
             return Err(Refusal::TOO_MANY_REQUESTS);
         }
+        let Ok(permit) = Arc::clone(&self.0.handshakes).try_acquire_owned() else {
+            self.complain("upgrade", "too many upgrades wait for their functions");
+            return Err(Refusal::TOO_MANY_REQUESTS);
+        };
         if *self.0.closing.borrow() {
             return Err(Refusal::UNAVAILABLE);
         }
@@ -104,6 +114,7 @@ impl Gateway {
             upgrade,
             on_upgrade,
             switching,
+            permit,
         };
 
         let (answer, answered) = oneshot::channel();
@@ -119,6 +130,7 @@ impl Gateway {
             upgrade,
             on_upgrade,
             mut switching,
+            permit,
         } = pending;
         let authorizer = match self.admit(&opening, &upgrade).await {
             Ok((authorizer, protocol)) => {
@@ -131,7 +143,7 @@ impl Gateway {
             }
             Err(refusal) => return drop(answer.send(Err(refusal))),
         };
-        drop(upgrade);
+        drop((upgrade, permit));
 
         let (connection, outgoing) =
             Connection::new(opening, authorizer, self.limits(), self.clock());
@@ -143,6 +155,7 @@ impl Gateway {
             match timeout(self.limits().handshake_timeout, on_upgrade).await {
                 Ok(Ok(socket)) => {
                     let forget = || drop(registration);
+                    let socket = TokioIo::new(socket);
                     connection::serve(&self, &connection, socket, outgoing, forget).await
                 }
                 Ok(Err(_)) | Err(_) => Ending::lost(),
@@ -168,7 +181,8 @@ impl Gateway {
         let stamp = Stamp::new(self.clock());
         let event = event::connect(opening, upgrade, &stamp, authorizer.as_ref());
         let trace_header = Some(upgrade.trace_header.clone());
-        let answer = match self.integrate(function, &event, trace_header, None).await {
+        let outcome = self.integrate(function, &event, trace_header, None);
+        let answer = match outcome.await.logged(function) {
             Outcome::Answered(answer) => route::proxy_answer(&answer),
             Outcome::Failed(_) => None,
             Outcome::TimedOut => return Err(Refusal::TIMED_OUT),
@@ -203,12 +217,16 @@ impl Gateway {
         let asked_at = Instant::now();
         let event = event::authorizer(opening, upgrade, &Stamp::new(self.clock()));
         let trace_header = Some(upgrade.trace_header.clone());
-        let answer = match self.integrate(function, &event, trace_header, None).await {
+        let outcome = self.integrate(function, &event, trace_header, None);
+        let answer = match outcome.await {
             Outcome::Answered(answer) => answer,
-            Outcome::Failed(Some(payload)) if says_unauthorized(&payload) => {
+            Outcome::Failed(Some(error)) if says_unauthorized(&error) => {
                 return Err(Refusal::UNAUTHORIZED);
             }
-            Outcome::Failed(_) | Outcome::TimedOut => return Err(Refusal::INTERNAL),
+            other => {
+                drop(other.logged(function));
+                return Err(Refusal::INTERNAL);
+            }
         };
         match policy::judge(&answer, &event::method_arn(&opening.stage)) {
             Verdict::Allow(mut authorizer) => {
@@ -230,13 +248,15 @@ impl Gateway {
     }
 }
 
-fn says_unauthorized(payload: &[u8]) -> bool {
+fn says_unauthorized(error: &InvokeError) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Said {
         error_message: String,
     }
-    serde_json::from_slice::<Said>(payload).is_ok_and(|said| said.error_message == UNAUTHORIZED)
+    let said = error.payload();
+    let said = said.and_then(|payload| serde_json::from_slice::<Said>(&payload).ok());
+    said.is_some_and(|said| said.error_message == UNAUTHORIZED)
 }
 
 /// An entry in the table of open connections, for as long as it is held: a guard, so that not even

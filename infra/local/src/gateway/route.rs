@@ -14,7 +14,8 @@ pub(super) const DEFAULT: &str = "$default";
 
 /// The key that `expression` (`$request.body.<path>`) selects from a message, if it selects one.
 ///
-/// The selected value is stringified. A body that is not JSON, a path that leads nowhere, and a
+/// The selected value is stringified. Unconfirmed is what the real one does with the last three of
+/// these, for which this takes the side that reaches a function. A body that is not JSON, a path that leads nowhere, and a
 /// value that has no text (`null`, an object, an array) select nothing, which means `$default`.
 /// So does a key that starts with `$`: a message never reaches `$connect` or `$disconnect`.
 pub(super) fn key(expression: &str, body: &str) -> Option<String> {

@@ -73,6 +73,93 @@ async fn an_authorized_client_is_known_to_every_later_event() -> Result<()> {
     Ok(())
 }
 
+/// The names of an object's members and the JSON types of their values.
+fn shape(value: &Value) -> Vec<String> {
+    let members = value.as_object().into_iter().flatten();
+    let kind = |value: &Value| match value {
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "boolean",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Null => "null",
+    };
+    let mut members: Vec<String> = members
+        .map(|(name, value)| format!("{name}:{}", kind(value)))
+        .collect();
+    members.sort();
+    members
+}
+
+const CONTEXT: &str = "apiId:string connectedAt:number connectionId:string domainName:string \
+    eventType:string extendedRequestId:string identity:object messageDirection:string \
+    requestId:string requestTime:string requestTimeEpoch:number routeKey:string stage:string";
+const HEADERS: &str = "Host:string Sec-WebSocket-Key:string Sec-WebSocket-Version:string \
+    User-Agent:string X-Amzn-Trace-Id:string X-Forwarded-For:string X-Forwarded-Port:string \
+    X-Forwarded-Proto:string";
+
+fn assert_shape(value: &Value, more: &str, members: &str) {
+    let mut expected: Vec<&str> = members.split_whitespace().collect();
+    expected.extend(more.split_whitespace());
+    expected.sort_unstable();
+    assert_eq!(shape(value), expected);
+}
+
+#[tokio::test]
+async fn every_event_has_exactly_the_members_of_the_real_one() -> Result<()> {
+    let mut stack = Stack::start(authorized_api(), Limits::default()).await?;
+    let mut opening = JoinSet::new();
+    opening.spawn(stack.handshake("/dev?a=1", &[("user-agent", "probe/1")]));
+    let call = stack.call().await?;
+    let members = "headers:object methodArn:string multiValueHeaders:object \
+        multiValueQueryStringParameters:object queryStringParameters:object \
+        requestContext:object stageVariables:object type:string";
+    assert_shape(&call.event, "", members);
+    let upgrade = "Connection:string Upgrade:string content-length:string";
+    assert_shape(&call.event["headers"], upgrade, HEADERS);
+    assert_shape(&call.event["requestContext"], "", CONTEXT);
+    call.answer(policy("Allow", "*")).await?;
+
+    let call = stack.call_of("$connect").await?;
+    let members = "headers:object isBase64Encoded:boolean multiValueHeaders:object \
+        multiValueQueryStringParameters:object queryStringParameters:object requestContext:object";
+    assert_shape(&call.event, "", members);
+    assert_shape(&call.event["headers"], "", HEADERS);
+    let all = HEADERS.replace("string", "array");
+    assert_shape(&call.event["multiValueHeaders"], "", &all);
+    assert_shape(&call.event["requestContext"], "authorizer:object", CONTEXT);
+    let identity = call.context("identity").clone();
+    assert_shape(&identity, "", "sourceIp:string userAgent:string");
+    let authorizer =
+        "admin:string exp:string integrationLatency:number principalId:string tier:string";
+    assert_shape(call.context("authorizer"), "", authorizer);
+    call.ok().await?;
+    let opened = soon(opening.join_next()).await?.context("no handshake")??;
+    let mut client = opened?.0;
+
+    client.send("hello").await?;
+    let call = stack.call_of("$default").await?;
+    let members = "body:string isBase64Encoded:boolean requestContext:object";
+    assert_shape(&call.event, "", members);
+    let more = "authorizer:object messageId:string";
+    assert_shape(&call.event["requestContext"], more, CONTEXT);
+    assert_eq!(call.context("identity"), &identity);
+    call.ok().await?;
+
+    client.0.close(None).await?;
+    let call = stack.call_of("$disconnect").await?;
+    let members =
+        "headers:object isBase64Encoded:boolean multiValueHeaders:object requestContext:object";
+    assert_shape(&call.event, "", members);
+    let headers = "Host:string X-Forwarded-For:string x-api-key:string x-restapi:string";
+    assert_shape(&call.event["headers"], "", headers);
+    let more = "authorizer:object disconnectReason:string disconnectStatusCode:number";
+    assert_shape(&call.event["requestContext"], more, CONTEXT);
+    call.ok().await?;
+    stack.stop(client).await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_authorizer_refuses_with_401_403_or_500() -> Result<()> {
     let mut stack = Stack::start(authorized_api(), Limits::default()).await?;

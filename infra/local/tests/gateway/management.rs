@@ -180,23 +180,10 @@ async fn the_gauge_follows_the_open_sockets() -> Result<()> {
     let mut stack = Stack::start(plain_api(), Limits::default()).await?;
     let (first, _) = stack.open().await?;
     let (second, _) = stack.open().await?;
-    let sockets = |stack: &Stack| {
-        let text = stack.metrics.render();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("active_sessions"));
-        line.and_then(|line| {
-            line.rsplit(' ')
-                .next()?
-                .parse::<f64>()
-                .ok()
-                .map(|n| n.to_string())
-        })
-    };
-    assert_eq!(sockets(&stack).as_deref(), Some("2"));
+    assert_eq!(stack.sockets().as_deref(), Some("2"));
     drop(first);
     stack.call_of("$disconnect").await?.ok().await?;
-    assert_eq!(sockets(&stack).as_deref(), Some("1"));
+    assert_eq!(stack.sockets().as_deref(), Some("1"));
     stack.stop(second).await;
     Ok(())
 }

@@ -67,6 +67,33 @@ async fn a_message_takes_the_route_that_its_body_selects() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_route_may_be_selected_deep_inside_and_by_a_number() -> Result<()> {
+    let api = WebSocketApi {
+        route_selection_expression: "$request.body.a.b".to_owned(),
+        ..api(&["$connect", "$disconnect", "$default", "7", "true", "x"])
+    };
+    let mut stack = Stack::start(api, Limits::default()).await?;
+    let (mut client, _) = stack.open().await?;
+    for (body, key) in [
+        (r#"{"a":{"b":"x"}}"#, "x"),
+        (r#"{"a":{"b":7}}"#, "7"),
+        (r#"{"a":{"b":true}}"#, "true"),
+        (r#"{"a":{"b":"y"}}"#, "$default"),
+        (r#"{"a":{"b":null}}"#, "$default"),
+        (r#"{"a":{"b":["x"]}}"#, "$default"),
+        (r#"{"a":"x"}"#, "$default"),
+        (r#"["a"]"#, "$default"),
+    ] {
+        client.send(body).await?;
+        let call = stack.call().await?;
+        assert_eq!(call.context("routeKey"), key, "{body}");
+        call.ok().await?;
+    }
+    stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_a_default_route_an_unmatched_message_is_forbidden() -> Result<()> {
     let mut stack = Stack::start(
         api(&["$connect", "$disconnect", "quota"]),
@@ -161,6 +188,35 @@ async fn messages_of_one_connection_run_at_once_up_to_a_bound() -> Result<()> {
     for call in running {
         call.ok().await?;
     }
+    stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_of_one_connection_run_at_once_up_to_a_size() -> Result<()> {
+    let limits = Limits {
+        in_flight_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    let mut stack = Stack::start(plain_api(), limits).await?;
+    let (mut client, _) = stack.open().await?;
+    let (half, whole) = ("x".repeat(500), "y".repeat(5_000));
+    for body in [&half, &half, &whole] {
+        client.send(body.as_str()).await?;
+    }
+    let running = [
+        stack.call_of("$default").await?,
+        stack.call_of("$default").await?,
+    ];
+    assert!(stack.is_quiet().await, "the third message waits");
+    for call in running {
+        assert_eq!(call.event["body"], half);
+        call.ok().await?;
+    }
+    // One that is larger than all the room there is runs alone.
+    let alone = stack.call_of("$default").await?;
+    assert_eq!(alone.event["body"], whole);
+    alone.ok().await?;
     stack.stop(client).await;
     Ok(())
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::routing::{get, post};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sparkle_local::gateway::{Gateway, Limits};
 use sparkle_local::lambda::{Executable, Lambda};
+use sparkle_local::listen::{self, Bounds};
 use sparkle_local::metrics::Metrics;
 use sparkle_local::template::{Function, WebSocketApi};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -114,6 +116,11 @@ pub(crate) fn authorized_api() -> WebSocketApi {
 
 impl Stack {
     pub(crate) async fn start(api: WebSocketApi, limits: Limits) -> Result<Self> {
+        Self::behind(Bounds::default(), api, limits).await
+    }
+
+    /// A stack whose port is bounded so.
+    pub(crate) async fn behind(bounds: Bounds, api: WebSocketApi, limits: Limits) -> Result<Self> {
         let relay = TcpListener::bind("127.0.0.1:0").await?;
         let relay_address = relay.local_addr()?.to_string();
         let metrics = Metrics::default();
@@ -125,19 +132,17 @@ impl Stack {
         let lambda = Lambda::start(executables, metrics.clone()).await?;
         let gateway = Gateway::new(api, lambda.clone(), metrics.clone(), limits);
 
-        let page = Router::new().route("/", get(|| async { "the page" }));
-        let service = gateway
-            .router(page)
-            .into_make_service_with_connect_info::<SocketAddr>();
+        let upload = post(|body: Bytes| async move { body.len().to_string() });
+        let page = Router::new()
+            .route("/", get(|| async { "the page" }))
+            .route("/upload", upload);
+        let router = gateway.router(page);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (sender, calls) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            axum::serve(listener, service)
-                .await
-                .expect("axum never returns an error");
-        });
+        let served = metrics.clone();
+        tasks.spawn(async { match listen::serve(listener, router, served, bounds).await {} });
         tasks.spawn(accept_calls(relay, sender));
         Ok(Self {
             gateway,
@@ -233,6 +238,15 @@ impl Stack {
         connect.ok().await?;
         let opened = soon(opening.join_next()).await?.context("no handshake")?;
         Ok((opened??.0, id))
+    }
+
+    /// The gauge of open sockets.
+    pub(crate) fn sockets(&self) -> Option<String> {
+        let text = self.metrics.render();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("active_sessions "));
+        value.map(|value| value.parse::<f64>().unwrap_or(f64::NAN).to_string())
     }
 
     /// A signed request to `@connections`.
