@@ -9,3 +9,4 @@ mod operation;
 mod provider;
 mod refusal;
 mod small;
+mod sources;
