@@ -12,4 +12,5 @@ mod operation;
 mod provider;
 mod refusal;
 mod small;
+mod sources;
 mod watch;

@@ -56,9 +56,6 @@ use crate::{
 /// Largest event of a synchronous invocation, in bytes (Lambda quotas).
 pub const EVENT_BYTES_MAX: usize = 6_291_456;
 
-/// Asynchronous invocations that may be under way at once, those that wait for a retry included.
-const LATER_MAX: usize = 1_000;
-
 /// The Lambda service of the local cloud. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lambda {
@@ -127,6 +124,7 @@ struct Platform {
     closing: watch::Sender<bool>,
     metrics: Metrics,
     pace: Pace,
+    /// The room that asynchronous events have left, in kB.
     later: Arc<Semaphore>,
 }
 
@@ -159,7 +157,7 @@ impl Lambda {
             closing: watch::Sender::new(false),
             metrics,
             pace,
-            later: Arc::new(Semaphore::new(LATER_MAX)),
+            later: Arc::new(Semaphore::new(later::ROOM_KB)),
         });
         let mut pools = BTreeMap::new();
         for mut executable in executables {

@@ -10,6 +10,11 @@ use tokio::time::{self, Instant};
 
 use super::{Invocation, InvokeError, Lambda, WhenBusy};
 
+/// What all events may weigh that are under way, those that wait for a retry included, and what
+/// each weighs at least: that is 1,024 of them, or 256 large ones.
+pub(super) const ROOM_KB: usize = 256 * 1024;
+const EVENT_KB_MIN: u32 = 256;
+
 /// How long a throttled event waits: doubled from the first to the second (Lambda developer
 /// guide, asynchronous invocation: "exponentially from 1 second after the first attempt to a
 /// maximum of 5 minutes").
@@ -38,7 +43,9 @@ impl Lambda {
         trace_header: Option<String>,
     ) -> Result<(), InvokeError> {
         self.pool(function)?;
-        let Ok(place) = Arc::clone(&self.platform.later).try_acquire_owned() else {
+        let weight_kb = u32::try_from(event.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.platform.later);
+        let Ok(place) = room.try_acquire_many_owned(weight_kb.max(EVENT_KB_MIN)) else {
             let function = function.to_owned();
             return Err(InvokeError::Throttled { function });
         };

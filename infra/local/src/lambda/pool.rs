@@ -20,6 +20,8 @@ use super::{Executable, InvokeError, Platform, WhenBusy, instance};
 const INSTANCES_MAX: usize = 50;
 /// Invocations that may wait for one function.
 const WAITING_MAX: usize = 1_000;
+/// What their events may weigh together: one may have 6 MB.
+const WAITING_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long a function that does not start is left alone: doubled from the first to the second.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -133,7 +135,10 @@ impl Pool {
         }
         let full = state.instances >= self.instances_max && state.waiting.len() >= state.soon_free;
         let refuse = full && when_busy == WhenBusy::Refuse;
-        if refuse || self.instances_max == 0 || state.waiting.len() >= WAITING_MAX {
+        let waiting = state.waiting.iter().chain([&job]);
+        let bytes: usize = waiting.map(|job| job.event.len()).sum();
+        let too_much = state.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX;
+        if refuse || self.instances_max == 0 || too_much {
             return Err(InvokeError::Throttled {
                 function: self.executable.function.name.clone(),
             });
