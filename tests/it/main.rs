@@ -2,6 +2,7 @@
 
 mod chat;
 mod identity;
+mod load;
 mod operation;
 mod provider;
 mod refusal;

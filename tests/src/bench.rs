@@ -102,7 +102,7 @@ pub struct Stack {
     pub process: Process,
     program: PathBuf,
     // After the process: it writes there.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Stack {
@@ -131,7 +131,7 @@ impl Stack {
         Ok(Self {
             process: Process::start(&mut command, &folder.path().join("log"), PATIENCE).await?,
             program,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -141,6 +141,14 @@ impl Stack {
     /// The handshake failed.
     pub async fn connect(&self, user: &str) -> Result<Client> {
         self.process.connect(&self.token(user).await?).await
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
 
     /// A token of `user`.
