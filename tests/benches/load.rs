@@ -280,8 +280,9 @@ impl Run {
             };
             let cpu = cpu_of(&self.after).saturating_sub(cpu_of(&self.before));
             let each = peak.memory_bytes / u64::try_from(peak.processes.max(1))?;
-            let left = self.after.get(name).map_or(0, |now| now.processes);
-            let remark = if left < peak.processes {
+            let of =
+                |all: &BTreeMap<String, Consumption>| all.get(name).map_or(0, |one| one.processes);
+            let remark = if of(&self.after) < of(&self.before) {
                 "  some have ended: their CPU is not in it"
             } else {
                 ""
@@ -323,9 +324,10 @@ fn complaints(stack: &Stack) -> Result<()> {
     for line in log.lines() {
         if line.contains("WARN") || line.contains("ERROR") {
             // Without what differs from line to line.
-            let kind: String = line
+            let digits = |character: &char| character.is_ascii_digit();
+            let kind = line
                 .chars()
-                .filter(|character| !character.is_ascii_digit())
+                .filter(|character| !digits(character))
                 .take(240)
                 .collect();
             *kinds.entry(kind).or_default() += 1;

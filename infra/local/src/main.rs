@@ -1,6 +1,10 @@
 //! `sparkle`: starts the local cloud, and the commands that go with it.
 
-use std::{fs, io::Write, process::ExitCode};
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -29,6 +33,8 @@ async fn run() -> anyhow::Result<()> {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // A file or a pipe is read by programs.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
         .with_env_filter(level)
