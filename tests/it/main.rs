@@ -7,6 +7,7 @@ mod elsewhere;
 mod fault;
 mod gateway;
 mod identity;
+mod load;
 mod mistakes;
 mod operation;
 mod provider;

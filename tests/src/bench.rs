@@ -166,6 +166,14 @@ impl Stack {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
 
+    /// What it has logged so far.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("log"))?)
+    }
+
     /// A token of `user`.
     ///
     /// # Errors

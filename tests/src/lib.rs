@@ -2,6 +2,7 @@
 //! that speaks to it over the wire.
 
 pub mod bench;
+pub mod load;
 
 use std::{
     path::{Path, PathBuf},
@@ -342,8 +343,16 @@ impl Client {
     /// # Errors
     /// The socket is closed, or nothing came.
     pub async fn receive(&mut self) -> Result<String> {
+        self.receive_within(PATIENCE).await
+    }
+
+    /// The next text, if it comes within `patience`.
+    ///
+    /// # Errors
+    /// The socket is closed, or nothing came.
+    pub async fn receive_within(&mut self, patience: Duration) -> Result<String> {
         loop {
-            match timeout(PATIENCE, self.socket.next())
+            match timeout(patience, self.socket.next())
                 .await
                 .context("nothing came")?
             {

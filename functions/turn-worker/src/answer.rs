@@ -189,7 +189,7 @@ impl<'a, 'b> Writer<'a, 'b> {
     async fn ask(&mut self, prompt: &Prompt, deadline: Instant) -> Result<Asked, Failure> {
         let app = self.app;
         let mut begins = std::pin::pin!(app.llm.stream(prompt));
-        let mut polls = interval_at(Instant::now(), CANCEL_POLL);
+        let mut polls = interval_at(Instant::now() + CANCEL_POLL, CANCEL_POLL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let silent_at = self.sent_at + SILENCE_MAX;

@@ -31,6 +31,7 @@ async fn run() -> anyhow::Result<()> {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // A file or a pipe is read by programs.
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
