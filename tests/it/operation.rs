@@ -319,9 +319,9 @@ async fn invoke_shows_answers_and_says_what_is_wrong() -> Result<()> {
 
     let cases: [(&[&str], &str, &[&str]); 4] = [
         (
-            &["turn-wroker"],
+            &["no-such"],
             "",
-            &["turn-wroker", "authorizer, turn-worker, ws-connect"],
+            &["no-such", "authorizer, turn-worker, ws-connect"],
         ),
         (
             &["turn-worker", "no/such.json"],

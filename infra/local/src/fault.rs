@@ -151,7 +151,9 @@ impl Faults {
             .map_err(FaultError::Listen)?;
         let address = listener.local_addr().map_err(FaultError::Listen)?;
         let http = reqwest::Client::builder()
+            // A provider's key must not travel to where a redirect or a variable points.
             .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
             .tcp_nodelay(true)
             .build()
             .map_err(FaultError::Client)?;

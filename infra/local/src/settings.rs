@@ -77,7 +77,7 @@ pub struct Settings {
     #[arg(long, env = "SPARKLE_FAULT", global = true, value_name = "FILE")]
     pub fault: Option<PathBuf>,
     /// Rebuild the functions when their sources change, and run what was built
-    #[arg(long, env = "SPARKLE_WATCH", global = true)]
+    #[arg(long, global = true)]
     pub watch: bool,
     /// The template; looked for in this directory and above
     #[arg(long, default_value = "template.yaml", global = true)]

@@ -189,7 +189,7 @@ impl Plan {
             let problem = error.into_inner().to_string();
             // It begins with a path of its own, less clear than ours.
             let problem = match problem.split_once(": ") {
-                Some((path, problem)) if path.starts_with("rules") => problem.to_owned(),
+                Some((path, problem)) if !path.contains(' ') => problem.to_owned(),
                 _ => problem,
             };
             PlanError::Wrong { place, problem }

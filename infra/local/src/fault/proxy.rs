@@ -4,6 +4,8 @@
 //! Requests are small and read whole; answers stream through as they come. A function's base URL is
 //! `/{target}/{function}`, which is how the proxy knows who calls.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes, to_bytes},
     http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header, request::Parts},
@@ -27,6 +29,8 @@ use super::{
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How much of an answer is read that the caller does not get, or not first.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long no connection is accepted after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Headers that are about one connection, not about the message (RFC 9110, 7.6.1).
 const HOP_HEADERS: [HeaderName; 9] = [
     header::CONNECTION,
@@ -64,7 +68,7 @@ pub(super) async fn serve(faults: Faults, listener: TcpListener) {
                 // Out of file descriptors, most likely: what is open may end.
                 Err(error) => {
                     tracing::warn!(%error, "the fault proxy cannot accept a connection");
-                    drop(connections.join_next().await);
+                    sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}

@@ -34,8 +34,8 @@ const WRONG: &[(&str, &str)] = &[
         "rule 2, field fault: unknown variant `fire`",
     ),
     (
-        "{target: sqs, fault: cut, probabilty: 1}",
-        "unknown field `probabilty`",
+        "{target: sqs, fault: cut, chance: 1}",
+        "unknown field `chance`",
     ),
     (
         "{target: sqs, fault: cut, probability: 1.5}",
@@ -113,7 +113,7 @@ fn a_wrong_plan_is_refused_by_its_rule_and_its_field() {
     for (text, expected) in [
         ("rules: 3", "the plan: invalid type"),
         ("seed: x\nrules: []", "the plan, field seed: invalid"),
-        ("rules: [", "line 1"),
+        ("rules: [", "at line 2 column 1"),
         ("", "rules"),
     ] {
         let said = read(text).unwrap_err().to_string();
