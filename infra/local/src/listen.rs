@@ -121,7 +121,7 @@ pub async fn serve(
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     door.complain(&format!("no connection can be accepted: {error}"));
-                    door.cut_oldest();
+                    door.make_room();
                     sleep(PAUSE).await;
                 }
             },
@@ -262,6 +262,14 @@ impl Door {
     fn cut_oldest(&self) {
         if let Some((_, cut)) = self.state().waiting.pop_first() {
             cut.notify_one();
+        }
+    }
+
+    /// Gives up the quarter of those clients that has waited longest, and at least one.
+    fn make_room(&self) {
+        let waiting = self.state().waiting.len();
+        for _ in 0..=waiting / 4 {
+            self.cut_oldest();
         }
     }
 

@@ -39,7 +39,9 @@ impl Outcome {
 
 impl Gateway {
     /// Takes a message of an open connection and dispatches it; waits only while the connection
-    /// has as many functions running as [`super::Limits`] allows.
+    /// has as many functions running as [`super::Limits`] allows. Unconfirmed: that a message
+    /// without a route, or over the account's rate, is answered with a frame and the connection
+    /// stays open.
     pub(super) async fn receive(&self, connection: &Arc<Connection>, message: Inbound<'_>) {
         let stamp = Stamp::new(self.clock());
         if !self.0.requests.take() {
@@ -73,6 +75,8 @@ impl Gateway {
             let outcome = gateway.integrate(&function, &event, None, Some(running));
             let refusal = match outcome.await.logged(&function) {
                 Outcome::Answered(answer) => match route::proxy_answer(&answer) {
+                    // Unconfirmed: that a status from 500 on counts as a failure, and a lower one
+                    // does not.
                     Some(answer) if answer.status < 500 => return,
                     Some(_) | None => Refusal::INTERNAL,
                 },

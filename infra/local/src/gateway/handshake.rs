@@ -81,7 +81,9 @@ pub(super) async fn intercept(
 }
 
 impl Gateway {
-    /// Answers an upgrade request once the authorizer and `$connect` have.
+    /// Answers an upgrade request once the authorizer and `$connect` have. Documented are 401, 403
+    /// and 429; that a URL over the limit gets 414, a `$connect` that hangs 504, and that any other
+    /// status of `$connect` is passed on, is unconfirmed.
     async fn upgrade(&self, request: &mut Request) -> Result<Response, Refusal> {
         if !self.0.new_connections.take() {
             self.complain("upgrade", "too many new connections a second");
@@ -187,7 +189,7 @@ impl Gateway {
             Outcome::Failed(_) => None,
             Outcome::TimedOut => return Err(Refusal::TIMED_OUT),
         };
-        // 502 is what clients report of a `$connect` that failed or answered in no proxy form; no
+        // Unconfirmed: 502 is what clients report of a `$connect` that failed or answered in no proxy form; no
         // page of AWS's was found that says so.
         let answer = answer.ok_or(Refusal::BAD_GATEWAY)?;
         match StatusCode::from_u16(answer.status) {

@@ -117,6 +117,12 @@ async fn whoever_breaks_the_protocol_is_closed_with_the_code_for_it_and_nobody_e
     }
     assert_served(&mut stack, &mut good, &good_id).await?;
     assert_eq!(stack.sockets().as_deref(), Some("1"));
+    assert!(
+        stack
+            .metrics
+            .render()
+            .contains("\ngateway_refusals_total 18\n")
+    );
     stack.stop(good).await;
     Ok(())
 }
