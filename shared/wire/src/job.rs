@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use prost::Message;
 use sparkle_core::{
-    frame::{Codec, Destination, TurnJob},
+    frame::{Codec, Destination, Encoding, Format, TurnJob},
     id::{ConnectionId, InvalidId, RequestId, SessionId, TraceId, UserId},
     unit::Timestamp,
 };
@@ -11,7 +11,7 @@ use sparkle_core::{
 use crate::generated::job;
 
 /// The version of [`TurnJob`] messages that this release writes and reads.
-const TURN_JOB_VERSION: u32 = 1;
+pub const TURN_JOB_VERSION: u32 = 1;
 
 /// A queue message that cannot be used; it belongs in the dead-letter queue.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,10 @@ pub fn encode_turn(turn: &TurnJob) -> String {
         role: turn.role.clone(),
         model: turn.model.clone(),
         connection_id: turn.destination.connection_id.to_string(),
-        codec: codec_word(turn.destination.codec).to_owned(),
+        codec: codec_word(turn.destination.format.codec).to_owned(),
         trace_id: turn.trace_id.to_string(),
         accepted_at: turn.accepted_at.unix_ms(),
+        encoding: turn.destination.format.encoding.as_str().to_owned(),
     };
     BASE64_STANDARD.encode(message.encode_to_vec())
 }
@@ -71,7 +72,10 @@ pub fn decode_turn(body: &str) -> Result<TurnJob, JobError> {
         model: message.model,
         destination: Destination {
             connection_id: ConnectionId::parse(message.connection_id)?,
-            codec: codec_of_word(&message.codec).ok_or(JobError::Codec)?,
+            format: Format {
+                codec: codec_of_word(&message.codec).ok_or(JobError::Codec)?,
+                encoding: Encoding::of_word(&message.encoding),
+            },
         },
         trace_id: TraceId::parse(&message.trace_id)?,
         accepted_at: Timestamp::from_unix_ms(message.accepted_at),

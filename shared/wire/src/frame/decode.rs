@@ -8,18 +8,23 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sparkle_core::{
     frame::{
-        CachePolicy, Chat, ClientFrame, Codec, ErrorCode, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT,
-        PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
+        CachePolicy, Chat, ClientFrame, Codec, Encoding, ErrorCode, Format, MESSAGE_BYTES_MAX,
+        PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
     },
     id::{RequestId, SessionId, TraceId},
     unit::Timestamp,
 };
 
-use super::{JsonEnvelope, VERSION};
+use super::{
+    JsonEnvelope, VERSION,
+    deflate::{self, Broken},
+};
 use crate::generated::ws;
 
 /// Most bytes of one message: what API Gateway lets through (its WebSocket quotas, read 2026-11).
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;
+/// Most bytes of a payload once it is inflated: no more than could have come plain.
+pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Deepest nesting of a JSON frame. Ours have three levels; the rest is room for unknown fields.
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most bytes of a token: the gateway's own limit for a URL, which tokens also travel in, is 4,096.
@@ -76,15 +81,15 @@ impl Wrong {
 /// over the text before the first limit is checked.
 ///
 /// ```
-/// use sparkle_core::frame::{Codec, ErrorCode, Request};
+/// use sparkle_core::frame::{ErrorCode, Format, Request};
 /// use sparkle_wire::frame::decode;
 ///
-/// let (codec, frame) = decode(r#"{"version":"2.0","type":"ping","request_id":"r1"}"#)?;
-/// assert_eq!((codec, frame.request), (Codec::Json, Request::Ping));
+/// let (format, frame) = decode(r#"{"version":"2.0","type":"ping","request_id":"r1"}"#)?;
+/// assert_eq!((format, frame.request), (Format::default(), Request::Ping));
 /// assert_eq!(decode("*").unwrap_err().code, ErrorCode::BadFrame);
 /// # Ok::<(), sparkle_wire::frame::FrameError>(())
 /// ```
-pub fn decode(text: &str) -> Result<(Codec, ClientFrame), FrameError> {
+pub fn decode(text: &str) -> Result<(Format, ClientFrame), FrameError> {
     let unread = |wrong: Wrong| FrameError {
         code: wrong.code,
         field: wrong.field,
@@ -106,7 +111,7 @@ pub fn decode(text: &str) -> Result<(Codec, ClientFrame), FrameError> {
     let request_id = RequestId::parse(&*envelope.request_id).ok();
     let mut language = String::new();
     match frame(&envelope, &mut language) {
-        Ok(frame) => Ok((codec, frame)),
+        Ok((encoding, frame)) => Ok((Format { codec, encoding }, frame)),
         Err(Wrong { code, field }) => Err(FrameError {
             code,
             field,
@@ -173,23 +178,65 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    fn payload<T: Message + Default + DeserializeOwned>(&self) -> Result<T, Wrong> {
-        match &self.payload {
-            Payload::Json(None) => Ok(T::default()),
-            // serde would take an array for the fields in their order.
-            Payload::Json(Some(json)) if !json.get().starts_with('{') => {
-                Err(Wrong::argument("payload"))
-            }
-            Payload::Json(Some(json)) => from_json(json.get()).map_err(|wrong| {
-                // The envelope was sound JSON, so what is wrong inside is an argument.
-                let inside = wrong.field.map(|path| format!("payload.{path}"));
-                Wrong::argument(inside.as_deref().unwrap_or("payload"))
-            }),
-            Payload::Protobuf(bytes) => {
-                T::decode(&**bytes).map_err(|_undecodable| Wrong::argument("payload"))
-            }
+    fn encoding(&self) -> Result<Encoding, Wrong> {
+        let encoding = Encoding::of_word(&self.encoding);
+        if encoding.as_str() == self.encoding {
+            Ok(encoding)
+        } else {
+            Err(Wrong::argument("encoding"))
         }
     }
+
+    fn payload<T: Message + Default + DeserializeOwned>(&self) -> Result<T, Wrong> {
+        let from_protobuf =
+            |bytes: &[u8]| T::decode(bytes).map_err(|_undecodable| Wrong::argument("payload"));
+        match (&self.payload, self.encoding()?) {
+            (Payload::Json(None), _) => Ok(T::default()),
+            (Payload::Json(Some(json)), Encoding::Plain) => payload_from_json(json.get()),
+            (Payload::Json(Some(json)), Encoding::Deflate) => {
+                payload_from_json(inflate_json(json.get())?.get())
+            }
+            // Nothing is nothing in any encoding.
+            (Payload::Protobuf(bytes), Encoding::Deflate) if !bytes.is_empty() => {
+                from_protobuf(&inflate(bytes)?)
+            }
+            (Payload::Protobuf(bytes), _) => from_protobuf(bytes),
+        }
+    }
+}
+
+fn payload_from_json<T: DeserializeOwned>(json: &str) -> Result<T, Wrong> {
+    // serde would take an array for the fields in their order.
+    if !json.starts_with('{') {
+        return Err(Wrong::argument("payload"));
+    }
+    from_json(json).map_err(|wrong| {
+        // It was sound JSON, so what is wrong inside is an argument.
+        let inside = wrong.field.map(|path| format!("payload.{path}"));
+        Wrong::argument(inside.as_deref().unwrap_or("payload"))
+    })
+}
+
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
+    deflate::inflate(bytes, PAYLOAD_BYTES_MAX).map_err(|broken| match broken {
+        Broken::TooLarge => Wrong::too_large("payload"),
+        Broken::NotDeflate => Wrong::whole(ErrorCode::BadFrame),
+    })
+}
+
+/// The JSON in a JSON string of base64 of deflated JSON.
+fn inflate_json(json: &str) -> Result<Box<RawValue>, Wrong> {
+    let bad = || Wrong::whole(ErrorCode::BadFrame);
+    let base64: Cow<'_, str> =
+        serde_json::from_str(json).map_err(|_not_text| Wrong::argument("payload"))?;
+    let deflated = BASE64_STANDARD
+        .decode(&*base64)
+        .map_err(|_not_base64| bad())?;
+    let text = String::from_utf8(inflate(&deflated)?).map_err(|_not_text| bad())?;
+    if json_depth(&text) > JSON_DEPTH_MAX {
+        return Err(bad());
+    }
+    serde_json::from_str(&text).map_err(|_not_json| bad())
 }
 
 /// Reads JSON; a value of the wrong type is an argument, anything else a bad frame.
@@ -227,7 +274,7 @@ fn json_depth(text: &str) -> usize {
     deepest
 }
 
-fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, Wrong> {
+fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, ClientFrame), Wrong> {
     if envelope.version != VERSION {
         return Err(Wrong::whole(ErrorCode::UnsupportedVersion));
     }
@@ -237,9 +284,7 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, 
         "" => None,
         text => Some(TraceId::parse(text).map_err(|_invalid| Wrong::argument("trace_id"))?),
     };
-    if !envelope.encoding.is_empty() {
-        return Err(Wrong::argument("encoding"));
-    }
+    let encoding = envelope.encoding()?;
     let request = match &*envelope.kind {
         "chat" => Request::Chat(chat(envelope.payload()?, language)?),
         "cancel" => {
@@ -256,11 +301,12 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, 
         "" => return Err(Wrong::argument("type")),
         _ => return Err(Wrong::whole(ErrorCode::UnknownType)),
     };
-    Ok(ClientFrame {
+    let frame = ClientFrame {
         request_id,
         trace_id,
         request,
-    })
+    };
+    Ok((encoding, frame))
 }
 
 fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> {
