@@ -3,9 +3,10 @@
 
 mod document;
 mod items;
+mod mutations;
 mod released;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn yaml(path: &str) -> Value {
 }
 
 /// The messages of both packages in a folder with the layout of `proto/`.
-fn messages(folder: &str) -> DescriptorPool {
+fn messages(folder: impl AsRef<Path>) -> DescriptorPool {
     let files = ["sparkle/ws.proto", "sparkle/job.proto"];
     let files = protox::compile(files, [root().join(folder)]).unwrap();
     DescriptorPool::from_file_descriptor_set(files).unwrap()
