@@ -69,7 +69,22 @@ impl Wire {
         (kind, message): (&str, &str),
         id: &str,
         payload: &serde_json::Value,
+        how: (Codec, Payloads),
+    ) -> Result<String> {
+        self.write_with((kind, message), id, payload, how, &json!({}))
+    }
+
+    /// Writes a client's frame with `more` fields of the envelope.
+    ///
+    /// # Errors
+    /// The payload or the fields do not fit their message.
+    pub fn write_with(
+        &self,
+        (kind, message): (&str, &str),
+        id: &str,
+        payload: &serde_json::Value,
         (codec, payloads): (Codec, Payloads),
+        more: &serde_json::Value,
     ) -> Result<String> {
         let encoding = match payloads {
             Payloads::Plain => "",
@@ -89,9 +104,14 @@ impl Wire {
                 json!(BASE64_STANDARD.encode(deflate(payload.to_string().as_bytes())))
             }
         };
-        let frame = json!({
-            "version": "2.0", "type": kind, "request_id": id, "encoding": encoding, "payload": payload,
-        });
+        let mut frame =
+            json!({ "version": "2.0", "type": kind, "request_id": id, "payload": payload });
+        if !encoding.is_empty() {
+            frame["encoding"] = json!(encoding);
+        }
+        for (name, value) in more.as_object().into_iter().flatten() {
+            frame[name] = value.clone();
+        }
         Ok(match codec {
             Codec::Json => frame.to_string(),
             Codec::Protobuf => {
