@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 mod decode;
 mod deflate;
 mod encode;
+mod inplace;
 
 pub use decode::{FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, decode};
 pub use encode::{decode_stored, encode, encode_stored};

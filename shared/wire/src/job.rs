@@ -1,6 +1,6 @@
 //! Messages on our own queues: base64 of Protobuf, since an SQS body is text.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use sparkle_core::{
     frame::{Codec, Destination, Encoding, Format, TurnJob},
@@ -18,7 +18,7 @@ pub const TURN_JOB_VERSION: u32 = 1;
 pub enum JobError {
     /// It is not base64.
     #[error("the message is not base64")]
-    Base64(#[from] base64::DecodeError),
+    Base64(#[from] base64_simd::Error),
     /// It is not Protobuf.
     #[error("the message is not a job")]
     Protobuf(#[from] prost::DecodeError),
@@ -50,7 +50,7 @@ pub fn encode_turn(turn: &TurnJob) -> String {
         accepted_at: turn.accepted_at.unix_ms(),
         encoding: turn.destination.format.encoding.as_str().to_owned(),
     };
-    BASE64_STANDARD.encode(message.encode_to_vec())
+    BASE64.encode_to_string(message.encode_to_vec())
 }
 
 /// Reads a turn from an SQS body.
@@ -58,7 +58,7 @@ pub fn encode_turn(turn: &TurnJob) -> String {
 /// # Errors
 /// [`JobError`] if it is not one.
 pub fn decode_turn(body: &str) -> Result<TurnJob, JobError> {
-    let message = job::TurnJob::decode(&*BASE64_STANDARD.decode(body.trim_ascii())?)?;
+    let message = job::TurnJob::decode(&*BASE64.decode_to_vec(body.trim_ascii())?)?;
     if message.version != TURN_JOB_VERSION {
         return Err(JobError::Version(message.version));
     }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
+use memchr::memchr2;
 use prost::Message;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ use sparkle_core::{
 use super::{
     JsonEnvelope, VERSION,
     deflate::{self, Broken},
+    inplace::{self, NotProtobuf},
 };
 use crate::generated::ws;
 
@@ -100,22 +102,21 @@ pub fn decode(text: &str) -> Result<(Format, ClientFrame), FrameError> {
     if text.len() > FRAME_BYTES_MAX {
         return Err(unread(Wrong::whole(ErrorCode::TooLarge)));
     }
+    let message;
     let (codec, envelope) = if text.trim_ascii_start().starts_with('{') {
         (Codec::Json, Envelope::from_json(text).map_err(unread)?)
     } else {
-        (
-            Codec::Protobuf,
-            Envelope::from_base64(text).map_err(unread)?,
-        )
+        message = from_base64(text.trim_ascii()).map_err(unread)?;
+        let envelope = Envelope::from_protobuf(&message).map_err(unread)?;
+        (Codec::Protobuf, envelope)
     };
-    let request_id = RequestId::parse(&*envelope.request_id).ok();
     let mut language = String::new();
     match frame(&envelope, &mut language) {
         Ok((encoding, frame)) => Ok((Format { codec, encoding }, frame)),
         Err(Wrong { code, field }) => Err(FrameError {
             code,
             field,
-            request_id,
+            request_id: RequestId::parse(&*envelope.request_id).ok(),
             codec: Some(codec),
             language,
         }),
@@ -134,7 +135,7 @@ struct Envelope<'a> {
 
 enum Payload<'a> {
     Json(Option<&'a RawValue>),
-    Protobuf(Vec<u8>),
+    Protobuf(&'a [u8]),
 }
 
 impl<'a> Envelope<'a> {
@@ -161,20 +162,19 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    fn from_base64(text: &str) -> Result<Self, Wrong> {
-        let message = BASE64_STANDARD
-            .decode(text.trim_ascii())
-            .ok()
-            .filter(|bytes| !bytes.is_empty()) // which would be a message of defaults
-            .and_then(|bytes| ws::WebSocketMessage::decode(&*bytes).ok())
-            .ok_or_else(|| Wrong::whole(ErrorCode::BadFrame))?;
+    fn from_protobuf(message: &'a [u8]) -> Result<Self, Wrong> {
+        let bad = || Wrong::whole(ErrorCode::BadFrame);
+        if message.is_empty() {
+            return Err(bad()); // it would be a message of defaults
+        }
+        let envelope = inplace::envelope(message).map_err(|NotProtobuf| bad())?;
         Ok(Self {
-            version: message.version.into(),
-            kind: message.r#type.into(),
-            request_id: message.request_id.into(),
-            trace_id: message.trace_id.into(),
-            encoding: message.encoding.into(),
-            payload: Payload::Protobuf(message.payload),
+            version: envelope.version.into(),
+            kind: envelope.kind.into(),
+            request_id: envelope.request_id.into(),
+            trace_id: envelope.trace_id.into(),
+            encoding: envelope.encoding.into(),
+            payload: Payload::Protobuf(envelope.payload),
         })
     }
 
@@ -188,8 +188,15 @@ impl<'a> Envelope<'a> {
     }
 
     fn payload<T: Message + Default + DeserializeOwned>(&self) -> Result<T, Wrong> {
-        let from_protobuf =
-            |bytes: &[u8]| T::decode(bytes).map_err(|_undecodable| Wrong::argument("payload"));
+        self.payload_by(|bytes| T::decode(bytes).map_err(NotProtobuf::from))
+    }
+
+    /// The payload, with a way of one's own to read its Protobuf.
+    fn payload_by<T: Default + DeserializeOwned>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<T, NotProtobuf>,
+    ) -> Result<T, Wrong> {
+        let read = |bytes: &[u8]| read(bytes).map_err(|NotProtobuf| Wrong::argument("payload"));
         match (&self.payload, self.encoding()?) {
             (Payload::Json(None), _) => Ok(T::default()),
             (Payload::Json(Some(json)), Encoding::Plain) => payload_from_json(json.get()),
@@ -198,11 +205,17 @@ impl<'a> Envelope<'a> {
             }
             // Nothing is nothing in any encoding.
             (Payload::Protobuf(bytes), Encoding::Deflate) if !bytes.is_empty() => {
-                from_protobuf(&inflate(bytes)?)
+                read(&inflate(bytes)?)
             }
-            (Payload::Protobuf(bytes), _) => from_protobuf(bytes),
+            (Payload::Protobuf(bytes), _) => read(bytes),
         }
     }
+}
+
+fn from_base64(text: &str) -> Result<Vec<u8>, Wrong> {
+    BASE64
+        .decode_to_vec(text)
+        .map_err(|_not_base64| Wrong::whole(ErrorCode::BadFrame))
 }
 
 fn payload_from_json<T: DeserializeOwned>(json: &str) -> Result<T, Wrong> {
@@ -229,9 +242,7 @@ fn inflate_json(json: &str) -> Result<Box<RawValue>, Wrong> {
     let bad = || Wrong::whole(ErrorCode::BadFrame);
     let base64: Cow<'_, str> =
         serde_json::from_str(json).map_err(|_not_text| Wrong::argument("payload"))?;
-    let deflated = BASE64_STANDARD
-        .decode(&*base64)
-        .map_err(|_not_base64| bad())?;
+    let deflated = from_base64(&base64)?;
     let text = String::from_utf8(inflate(&deflated)?).map_err(|_not_text| bad())?;
     if json_depth(&text) > JSON_DEPTH_MAX {
         return Err(bad());
@@ -241,6 +252,10 @@ fn inflate_json(json: &str) -> Result<Box<RawValue>, Wrong> {
 
 /// Reads JSON; a value of the wrong type is an argument, anything else a bad frame.
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Wrong> {
+    // Paths cost as much again, so they are only followed where something is wrong.
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -257,21 +272,33 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Wrong> {
 /// How deep JSON text nests, strings skipped; one pass, no allocation.
 fn json_depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0usize);
-    let (mut in_string, mut is_escaped) = (false, false);
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
+            b'"' => rest = after_string(rest),
+            b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
     deepest
+}
+
+/// What follows a JSON string whose opening quote is behind.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let (_, found) = rest.split_at(at);
+        match found {
+            [b'"', after @ ..] => return after,
+            [_, _, after @ ..] => rest = after, // an escape and what it escapes
+            _ => break,
+        }
+    }
+    &[]
 }
 
 fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, ClientFrame), Wrong> {
@@ -286,7 +313,7 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, Cl
     };
     let encoding = envelope.encoding()?;
     let request = match &*envelope.kind {
-        "chat" => Request::Chat(chat(envelope.payload()?, language)?),
+        "chat" => Request::Chat(chat(envelope.payload_by(inplace::chat)?, language)?),
         "cancel" => {
             let ws::CancelRequest { request_id } = envelope.payload()?;
             let request_id = RequestId::parse(request_id)
@@ -327,8 +354,7 @@ fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> 
     if payload.message.len() > MESSAGE_BYTES_MAX {
         return Err(Wrong::too_large("payload.message"));
     }
-    let is_odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-    if payload.message.trim().is_empty() || payload.message.contains(is_odd) {
+    if payload.message.trim().is_empty() || has_odd_character(&payload.message) {
         return Err(Wrong::argument("payload.message"));
     }
     let session_id = match payload.session_id {
@@ -363,6 +389,14 @@ fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> 
         model,
         cache,
     })
+}
+
+/// Whether a text holds a control character other than tab, line feed and carriage return.
+fn has_odd_character(text: &str) -> bool {
+    // Byte by byte, which the compiler makes many at once of; 0xC2 may begin U+0080 to U+009F.
+    let is_suspect = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
+    text.bytes().fold(false, |any, byte| any | is_suspect(byte))
+        && text.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 fn history(payload: ws::HistoryRequest) -> Result<Request, Wrong> {

@@ -1,8 +1,6 @@
 //! [`ServerFrame`] to text.
 
-use std::ops::RangeInclusive;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use serde_json::value::RawValue;
 use sparkle_core::{
@@ -17,10 +15,6 @@ use sparkle_core::{
 
 use super::{JsonEnvelope, PAYLOAD_BYTES_MAX, VERSION, deflate::deflate};
 use crate::generated::ws;
-
-/// Sizes of a frame whose payload is worth a try to deflate, in bytes: real text that is shorter
-/// gets no smaller (`cargo bench --bench wire`), and what inflates to more than a client takes stays.
-const DEFLATED_BYTES: RangeInclusive<usize> = 120..=PAYLOAD_BYTES_MAX;
 
 /// Writes a frame as the text of one WebSocket message. Its payload is deflated only if the format
 /// allows it and the text gets shorter by it.
@@ -82,16 +76,20 @@ fn write(message: &ws::WebSocketMessage, payload: &Payload, format: Format) -> S
         Codec::Json => write_json,
     };
     let plain = write(message, payload, Encoding::Plain);
-    match format.encoding {
-        Encoding::Deflate if DEFLATED_BYTES.contains(&plain.len()) => {
-            let deflated = write(message, payload, Encoding::Deflate);
-            if deflated.len() < plain.len() {
-                deflated
-            } else {
-                plain
-            }
-        }
-        _ => plain,
+    // Shorter ones hardly ever get shorter (text of lessons, Chinese and English),
+    // and what inflates to more than a client takes is not sent deflated.
+    let worth_a_try = match format.codec {
+        Codec::Protobuf => 128..=PAYLOAD_BYTES_MAX,
+        Codec::Json => 256..=PAYLOAD_BYTES_MAX,
+    };
+    if format.encoding == Encoding::Plain || !worth_a_try.contains(&plain.len()) {
+        return plain;
+    }
+    let deflated = write(message, payload, Encoding::Deflate);
+    if deflated.len() < plain.len() {
+        deflated
+    } else {
+        plain
     }
 }
 
@@ -106,14 +104,14 @@ fn write_protobuf(message: &ws::WebSocketMessage, payload: &Payload, encoding: E
         encoding: encoding.as_str().to_owned(),
         ..message.clone()
     };
-    BASE64_STANDARD.encode(message.encode_to_vec())
+    BASE64.encode_to_string(message.encode_to_vec())
 }
 
 fn write_json(message: &ws::WebSocketMessage, payload: &Payload, encoding: Encoding) -> String {
     let plain = payload.to_json();
     let payload = match (encoding, plain) {
         (Encoding::Deflate, Some(json)) => {
-            let base64 = BASE64_STANDARD.encode(deflate(json.get().as_bytes()));
+            let base64 = BASE64.encode_to_string(deflate(json.get().as_bytes()));
             serde_json::value::to_raw_value(&base64).ok()
         }
         (_, plain) => plain,
