@@ -1,11 +1,14 @@
 //! Compiles `proto/` with protox, so that no system `protoc` is needed.
 
-use std::{error::Error, path::Path};
+use std::error::Error;
+
+/// From the package's folder, where cargo starts this: a built copy of it may be started from another
+/// checkout's target folder, and must read that checkout.
+const PROTO: &str = "../../proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    println!("cargo:rerun-if-changed={}", proto.display());
-    let files = protox::compile(["sparkle/ws.proto", "sparkle/job.proto"], [&proto])?;
+    println!("cargo:rerun-if-changed={PROTO}/sparkle");
+    let files = protox::compile(["sparkle/ws.proto", "sparkle/job.proto"], [PROTO])?;
     prost_build::Config::new()
         // JSON frames are the same messages: snake_case names, default values left out.
         .type_attribute(".sparkle.ws", "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]")

@@ -1,5 +1,5 @@
-"""Ten turns in JSON and ten in Protobuf, in Chinese and English, with clients that are not ours:
-the `websockets` library and Google's Protobuf, compiled from proto/sparkle/ws.proto.
+"""Ten turns each in JSON and in Protobuf, plain and deflated, in Chinese and English, with clients that
+are not ours: the `websockets` library, zlib, and Google's Protobuf, compiled from proto/sparkle/ws.proto.
 
     python tests/clients/conversation.py < the object that `cargo run -- --json` prints
 
@@ -14,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import zlib
 
 import websockets
 
@@ -42,34 +43,57 @@ def compile_proto():
     return importlib.import_module("sparkle.ws_pb2")
 
 
+class Plain:
+    word = ""
+
+    def encode(self, payload):
+        return payload
+
+
+class Deflate:
+    word = "deflate"
+    inflated = 0
+
+    def encode(self, payload):
+        deflater = zlib.compressobj(wbits=-15)
+        return deflater.compress(payload) + deflater.flush()
+
+    def decode(self, payload):
+        self.inflated += 1
+        return zlib.decompress(payload, wbits=-15)
+
+
 class Json:
     name = "json"
 
+    def __init__(self, encoding):
+        self.encoding = encoding
+
+    def frame(self, kind, request_id, payload):
+        frame = {"version": "2.0", "type": kind, "request_id": request_id, "payload": payload}
+        if self.encoding.word:
+            deflated = self.encoding.encode(json.dumps(payload, ensure_ascii=False).encode())
+            frame |= {"encoding": self.encoding.word, "payload": base64.b64encode(deflated).decode()}
+        return json.dumps(frame, ensure_ascii=False)
+
     def chat(self, request_id, session_id, message):
-        return json.dumps(
-            {
-                "version": "2.0",
-                "type": "chat",
-                "request_id": request_id,
-                "payload": {"session_id": session_id, "message": message},
-            },
-            ensure_ascii=False,
-        )
+        return self.frame("chat", request_id, {"session_id": session_id, "message": message})
 
     def history(self, request_id, session_id):
-        return json.dumps(
-            {"version": "2.0", "type": "history", "request_id": request_id, "payload": {"session_id": session_id, "limit": 100}}
-        )
+        return self.frame("history", request_id, {"session_id": session_id, "limit": 100})
 
     def read(self, text):
         frame = json.loads(text)
+        if frame.get("encoding"):
+            frame["payload"] = json.loads(self.encoding.decode(base64.b64decode(frame["payload"], validate=True)))
         return frame, frame.get("payload", {})
 
 
 class Protobuf:
     name = "protobuf"
 
-    def __init__(self, ws):
+    def __init__(self, encoding, ws):
+        self.encoding = encoding
         self.ws = ws
         self.types = {
             "ack": ws.Ack, "status": ws.Status, "delta": ws.Delta, "usage": ws.Usage,
@@ -78,7 +102,8 @@ class Protobuf:
 
     def frame(self, kind, request_id, payload):
         message = self.ws.WebSocketMessage(
-            version="2.0", type=kind, request_id=request_id, payload=payload.SerializeToString()
+            version="2.0", type=kind, request_id=request_id, encoding=self.encoding.word,
+            payload=self.encoding.encode(payload.SerializeToString()),
         )
         return base64.b64encode(message.SerializeToString()).decode()
 
@@ -90,7 +115,8 @@ class Protobuf:
 
     def read(self, text):
         message = self.ws.WebSocketMessage.FromString(base64.b64decode(text, validate=True))
-        payload = self.types[message.type].FromString(message.payload)
+        bytes_ = self.encoding.decode(message.payload) if message.encoding else message.payload
+        payload = self.types[message.type].FromString(bytes_)
         as_dict = lambda m: {field.name: value for field, value in m.ListFields()}
         frame = as_dict(message)
         body = as_dict(payload)
@@ -128,17 +154,18 @@ async def turn(socket, codec, request_id, session_id, question):
 
 
 async def conversation(address, codec):
-    session_id = f"conversation-{codec.name}"
+    name = codec.name + codec.encoding.word
+    session_id = f"conversation-{name}"
     async with websockets.connect(
         address["ws"], subprotocols=["sparkle.v2", f"bearer.{address['token']}"]
     ) as socket:
         assert socket.subprotocol == "sparkle.v2"
         answers = []
         for number, question in enumerate(QUESTIONS):
-            answer = await turn(socket, codec, f"{codec.name}-{number}", session_id, question)
-            print(f"[{codec.name}] {question}\n    {answer[:100]!r}")
+            answer = await turn(socket, codec, f"{name}-{number}", session_id, question)
+            print(f"[{name}] {question}\n    {answer[:100]!r}")
             answers.append(answer)
-        await socket.send(codec.history("history-1", session_id))
+        await socket.send(codec.history(f"{name}-history", session_id))
         _, history = codec.read(await socket.recv())
         said = [entry["text"] for entry in history["entries"]]
         expected = [text for pair in zip(QUESTIONS, answers) for text in pair]
@@ -147,9 +174,12 @@ async def conversation(address, codec):
 
 async def main():
     address = json.load(sys.stdin)
-    await conversation(address, Json())
-    await conversation(address, Protobuf(compile_proto()))
-    print("20 passed, 0 failed")
+    ws = compile_proto()
+    for encoding in (Plain, Deflate):
+        for codec in (Json(encoding()), Protobuf(encoding(), ws)):
+            await conversation(address, codec)
+            assert not codec.encoding.word or codec.encoding.inflated, "nothing came deflated"
+    print("40 passed, 0 failed")
 
 
 asyncio.run(main())

@@ -4,6 +4,7 @@ mod chat;
 mod crowd;
 mod duplicates;
 mod elsewhere;
+mod encoding;
 mod fault;
 mod gateway;
 mod identity;

@@ -2,6 +2,7 @@
 //! that speaks to it over the wire.
 
 pub mod bench;
+pub mod foreign;
 pub mod load;
 
 use std::{

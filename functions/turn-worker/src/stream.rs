@@ -93,7 +93,7 @@ impl<'a> Stream<'a> {
             Audience::Behind | Audience::Gone => return Ok(()),
         }
         let destination = &self.turn.destination;
-        let text = frame::encode(frame, destination.codec);
+        let text = frame::encode(frame, destination.format);
         match self.app.push.post(&destination.connection_id, text).await {
             Ok(Posted::Delivered) => {}
             Ok(Posted::Gone) => {

@@ -5,11 +5,12 @@ use sparkle_aws::{
     failure::Failure,
     table::connections::Connections,
 };
-use sparkle_core::unit::Timestamp;
+use sparkle_core::{frame::Encoding, unit::Timestamp};
 
 const PROTOCOL: &str = "sparkle.v2";
 
-/// Stores the connection and selects the subprotocol, if the client offered it.
+/// Stores the connection, with `?encoding=deflate` if the client asks for it, and selects the
+/// subprotocol, if the client offered it. An encoding that is not known is none: every client reads it.
 ///
 /// # Errors
 /// [`Failure`]: API Gateway then refuses the handshake. Cost: one write.
@@ -20,7 +21,10 @@ pub async fn handle(
 ) -> Result<RouteAnswer, Failure> {
     let connection = event.connection_id().map_err(Failure::fatal)?;
     let identity = event.identity().map_err(Failure::fatal)?;
-    connections.remember(&connection, &identity, now).await?;
+    let encoding = Encoding::of_word(event.query("encoding").unwrap_or_default());
+    connections
+        .remember(&connection, &identity, encoding, now)
+        .await?;
     let offered = event.header("Sec-WebSocket-Protocol").unwrap_or_default();
     let is_offered = offered
         .split(',')

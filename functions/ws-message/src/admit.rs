@@ -100,7 +100,7 @@ impl Asked<'_> {
             .frames(&self.identity.user_id, request_id, 0, self.now)
             .await?;
         for bytes in stored {
-            let Some(text) = frame::decode_stored(&bytes, self.destination.codec) else {
+            let Some(text) = frame::decode_stored(&bytes, self.destination.format) else {
                 continue;
             };
             if self.app.post(self.destination, text).await? == Posted::Gone {

@@ -71,7 +71,7 @@ impl Asked<'_> {
         let mut kept = entries;
         let text = loop {
             let frame = ServerFrame::answer(user_id, request_id, page(kept));
-            let text = frame::encode(&frame, self.destination.codec);
+            let text = frame::encode(&frame, self.destination.format);
             if text.len() <= FRAME_BYTES_MAX || kept <= 1 {
                 break text;
             }

@@ -24,7 +24,10 @@ use sparkle_aws::{
     token::{Identity, Tokens},
 };
 use sparkle_core::{
-    frame::{ClientFrame, Codec, Destination, ErrorBody, ErrorCode, Request, ServerFrame},
+    frame::{
+        ClientFrame, Codec, Destination, Encoding, ErrorBody, ErrorCode, Format, Request,
+        ServerFrame,
+    },
     id::{StreamId, TraceId},
     notice::{self, Language},
     price::Catalogue,
@@ -58,7 +61,7 @@ struct Asked<'a> {
 }
 
 /// What came with a frame: the frame, or what is wrong with it.
-type Decoded = Result<(Codec, ClientFrame), FrameError>;
+type Decoded = Result<(Format, ClientFrame), FrameError>;
 
 /// Answers one frame.
 ///
@@ -138,13 +141,13 @@ impl Asked<'_> {
     }
 
     async fn post(&self, frame: &ServerFrame) -> Result<Posted, Failure> {
-        let text = frame::encode(frame, self.destination.codec);
+        let text = frame::encode(frame, self.destination.format);
         self.app.post(self.destination, text).await
     }
 }
 
 impl App {
-    /// Who sent a frame, where its answer goes and in which codec, and whether it came too fast.
+    /// Who sent a frame, where its answer goes and in which format, and whether it came too fast.
     async fn who_speaks(
         &self,
         event: &SocketEvent,
@@ -161,20 +164,26 @@ impl App {
         let known = known?.unwrap_or(Connection {
             identity: connected_as,
             codec: None,
+            encoding: Encoding::Plain,
         });
-        let written_in = match decoded {
-            Ok((codec, _)) => Some(*codec),
-            Err(error) => error.codec,
+        // The codec is that of the last frame; a client that once sent a deflated payload takes them.
+        let (codec, encoding) = match decoded {
+            Ok((format, _)) => (Some(format.codec), known.encoding.max(format.encoding)),
+            Err(error) => (error.codec, known.encoding),
         };
-        if let Some(codec) = written_in.filter(|&codec| codec != known.codec.unwrap_or_default()) {
-            self.connections.note_codec(&connection_id, codec).await?;
+        let speaks = |codec: Option<Codec>, encoding| Format {
+            codec: codec.unwrap_or_default(),
+            encoding,
+        };
+        let format = speaks(codec.or(known.codec), encoding);
+        if format != speaks(known.codec, known.encoding) {
+            self.connections.note_format(&connection_id, format).await?;
         }
-        let codec = written_in.or(known.codec).unwrap_or_default();
         Ok((
             known.identity,
             Destination {
                 connection_id,
-                codec,
+                format,
             },
             rate?,
         ))
@@ -209,7 +218,7 @@ impl App {
             stream,
             ..ServerFrame::refusal(request_id, error)
         };
-        let text = frame::encode(&frame, destination.codec);
+        let text = frame::encode(&frame, destination.format);
         let posted = self.post(destination, text).await?;
         if posted == Posted::Delivered && is_locked_out {
             self.push.close(&destination.connection_id).await?;

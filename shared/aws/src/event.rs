@@ -38,10 +38,7 @@ impl AuthorizerEvent {
 
     /// A query parameter.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query_string_parameters
-            .as_ref()?
-            .get(name)
-            .map(String::as_str)
+        query(self.query_string_parameters.as_ref(), name)
     }
 }
 
@@ -57,6 +54,8 @@ impl Debug for AuthorizerEvent {
 pub struct SocketEvent {
     #[serde(default)]
     headers: HashMap<String, String>,
+    #[serde(default)]
+    query_string_parameters: Option<HashMap<String, String>>,
     /// The text of a frame.
     #[serde(default)]
     pub body: Option<String>,
@@ -86,6 +85,11 @@ impl SocketEvent {
     /// A header of the handshake, whatever the case of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
+    }
+
+    /// A query parameter of the handshake.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        query(self.query_string_parameters.as_ref(), name)
     }
 
     /// The socket.
@@ -125,6 +129,10 @@ fn header<'a>(headers: &'a HashMap<String, String>, name: &str) -> Option<&'a st
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.as_str())
+}
+
+fn query<'a>(parameters: Option<&'a HashMap<String, String>>, name: &str) -> Option<&'a str> {
+    parameters?.get(name).map(String::as_str)
 }
 
 /// The authorizer's answer: yes, and who it is.

@@ -19,6 +19,43 @@ pub enum Codec {
     Protobuf,
 }
 
+/// How payloads travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Encoding {
+    /// As they are.
+    #[default]
+    Plain,
+    /// Deflated, where that is smaller on the wire.
+    Deflate,
+}
+
+impl Encoding {
+    /// The word on the wire, in jobs and in storage.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Deflate => "deflate",
+        }
+    }
+
+    /// The encoding that a word stands for; plain for an unknown one, which every client reads.
+    pub fn of_word(word: &str) -> Self {
+        [Self::Plain, Self::Deflate]
+            .into_iter()
+            .find(|encoding| encoding.as_str() == word)
+            .unwrap_or_default()
+    }
+}
+
+/// How a frame is written, or how a client wants its frames written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Format {
+    /// Of the whole frame.
+    pub codec: Codec,
+    /// Of its payload.
+    pub encoding: Encoding,
+}
+
 /// Most bytes of a learner's message.
 pub const MESSAGE_BYTES_MAX: usize = 32_768;
 /// Most bytes of a conversation's title.
@@ -476,13 +513,13 @@ impl ErrorCode {
     }
 }
 
-/// Where an answer goes: a socket and the way its client writes.
+/// Where an answer goes: a socket and the way its client reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The socket.
     pub connection_id: ConnectionId,
-    /// What its client last spoke.
-    pub codec: Codec,
+    /// The codec that its client last spoke, and whether it takes deflated payloads.
+    pub format: Format,
 }
 
 /// An accepted message on its way to the worker that answers it.

@@ -40,10 +40,9 @@ macro_rules! id {
 }
 
 fn is_token(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    // Not `all`: without a way out in the middle the compiler looks at many bytes at once.
+    let is_of_token = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().fold(true, |all, b| all & is_of_token(b))
 }
 
 fn is_opaque(text: &str) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A text frame whose first non-blank character is `{` is JSON; any other is base64 of a Protobuf
 //! `WebSocketMessage`. Limits are checked in order of cost: bytes and nesting before anything is
-//! parsed, ids and type before the payload, the payload's fields last.
+//! parsed, ids and type before the payload, the payload's fields last. A payload may be deflated; it
+//! then inflates to no more than a frame may hold.
 
 use std::borrow::Cow;
 
@@ -10,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 mod decode;
+mod deflate;
 mod encode;
+mod inplace;
 
-pub use decode::{FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, decode};
+pub use decode::{FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, decode};
 pub use encode::{decode_stored, encode, encode_stored};
 
 /// The protocol's version.

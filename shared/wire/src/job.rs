@@ -1,9 +1,9 @@
 //! Messages on our own queues: base64 of Protobuf, since an SQS body is text.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use sparkle_core::{
-    frame::{Codec, Destination, TurnJob},
+    frame::{Codec, Destination, Encoding, Format, TurnJob},
     id::{ConnectionId, InvalidId, RequestId, SessionId, TraceId, UserId},
     unit::Timestamp,
 };
@@ -11,14 +11,14 @@ use sparkle_core::{
 use crate::generated::job;
 
 /// The version of [`TurnJob`] messages that this release writes and reads.
-const TURN_JOB_VERSION: u32 = 1;
+pub const TURN_JOB_VERSION: u32 = 1;
 
 /// A queue message that cannot be used; it belongs in the dead-letter queue.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// It is not base64.
     #[error("the message is not base64")]
-    Base64(#[from] base64::DecodeError),
+    Base64(#[from] base64_simd::Error),
     /// It is not Protobuf.
     #[error("the message is not a job")]
     Protobuf(#[from] prost::DecodeError),
@@ -45,11 +45,12 @@ pub fn encode_turn(turn: &TurnJob) -> String {
         role: turn.role.clone(),
         model: turn.model.clone(),
         connection_id: turn.destination.connection_id.to_string(),
-        codec: codec_word(turn.destination.codec).to_owned(),
+        codec: codec_word(turn.destination.format.codec).to_owned(),
         trace_id: turn.trace_id.to_string(),
         accepted_at: turn.accepted_at.unix_ms(),
+        encoding: turn.destination.format.encoding.as_str().to_owned(),
     };
-    BASE64_STANDARD.encode(message.encode_to_vec())
+    BASE64.encode_to_string(message.encode_to_vec())
 }
 
 /// Reads a turn from an SQS body.
@@ -57,7 +58,7 @@ pub fn encode_turn(turn: &TurnJob) -> String {
 /// # Errors
 /// [`JobError`] if it is not one.
 pub fn decode_turn(body: &str) -> Result<TurnJob, JobError> {
-    let message = job::TurnJob::decode(&*BASE64_STANDARD.decode(body.trim_ascii())?)?;
+    let message = job::TurnJob::decode(&*BASE64.decode_to_vec(body.trim_ascii())?)?;
     if message.version != TURN_JOB_VERSION {
         return Err(JobError::Version(message.version));
     }
@@ -71,7 +72,10 @@ pub fn decode_turn(body: &str) -> Result<TurnJob, JobError> {
         model: message.model,
         destination: Destination {
             connection_id: ConnectionId::parse(message.connection_id)?,
-            codec: codec_of_word(&message.codec).ok_or(JobError::Codec)?,
+            format: Format {
+                codec: codec_of_word(&message.codec).ok_or(JobError::Codec)?,
+                encoding: Encoding::of_word(&message.encoding),
+            },
         },
         trace_id: TraceId::parse(&message.trace_id)?,
         accepted_at: Timestamp::from_unix_ms(message.accepted_at),

@@ -6,8 +6,8 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use sparkle_core::{
     frame::{
-        Ack, Body, Codec, Done, ErrorCode, FinishReason, HistoryEntry, Request, ServerFrame,
-        SessionEntry, Speaker, State, Usage,
+        Ack, Body, Codec, Done, Encoding, ErrorCode, FinishReason, Format, HistoryEntry, Request,
+        ServerFrame, SessionEntry, Speaker, State, Usage,
     },
     id::{RequestId, SessionId, StreamId, TraceId, UserId},
     notice::{self, Language},
@@ -22,6 +22,20 @@ fn request() -> RequestId {
 
 fn stream() -> StreamId {
     StreamId::of(&UserId::parse("ann").unwrap(), &request())
+}
+
+fn plain(codec: Codec) -> Format {
+    Format {
+        codec,
+        encoding: Encoding::Plain,
+    }
+}
+
+fn deflated(codec: Codec) -> Format {
+    Format {
+        codec,
+        encoding: Encoding::Deflate,
+    }
 }
 
 /// A frame inside a stream.
@@ -125,22 +139,22 @@ fn one_of_each() -> Vec<ServerFrame> {
     ]
 }
 
-fn written(codec: Codec) -> String {
+fn written(format: Format) -> String {
     one_of_each()
         .iter()
-        .map(|frame| encode(frame, codec))
+        .map(|frame| encode(frame, format))
         .collect::<Vec<_>>()
         .join("\n")
 }
 
 #[test]
 fn every_frame_to_a_client_has_its_golden_json() {
-    assert_snapshot!(written(Codec::Json));
+    assert_snapshot!(written(plain(Codec::Json)));
 }
 
 #[test]
 fn every_frame_to_a_client_has_its_golden_protobuf() {
-    assert_snapshot!(written(Codec::Protobuf));
+    assert_snapshot!(written(plain(Codec::Protobuf)));
 }
 
 #[test]
@@ -148,10 +162,12 @@ fn a_stored_frame_is_written_like_a_fresh_one_in_either_codec() {
     for frame in one_of_each() {
         let stored = encode_stored(&frame);
         for codec in [Codec::Json, Codec::Protobuf] {
-            assert_eq!(decode_stored(&stored, codec), Some(encode(&frame, codec)));
+            for format in [plain(codec), deflated(codec)] {
+                assert_eq!(decode_stored(&stored, format), Some(encode(&frame, format)));
+            }
         }
     }
-    assert_eq!(decode_stored(b"\xff", Codec::Json), None);
+    assert_eq!(decode_stored(b"\xff", Format::default()), None);
 }
 
 #[test]
@@ -164,7 +180,7 @@ fn a_delta_of_20_bytes_fits_in_60_characters() {
             restart: false,
         },
     );
-    let written = encode(&frame, Codec::Protobuf);
+    let written = encode(&frame, plain(Codec::Protobuf));
     assert!(written.len() <= 60, "{} characters", written.len());
 }
 
@@ -174,9 +190,10 @@ const PROTOBUF_CHAT: &str = "CgMyLjASBGNoYXQaFgoCczEaEOS7gOS5iOaYr+WvvOaVsD8qAnI
 
 #[test]
 fn the_same_frame_is_read_from_either_codec() {
-    let (json_codec, json) = decode(JSON_CHAT).unwrap();
-    let (protobuf_codec, protobuf) = decode(PROTOBUF_CHAT).unwrap();
-    assert_eq!((json_codec, protobuf_codec), (Codec::Json, Codec::Protobuf));
+    let (json_format, json) = decode(JSON_CHAT).unwrap();
+    let (protobuf_format, protobuf) = decode(PROTOBUF_CHAT).unwrap();
+    assert_eq!(json_format, plain(Codec::Json));
+    assert_eq!(protobuf_format, plain(Codec::Protobuf));
     assert_eq!(json, protobuf);
     let Request::Chat(chat) = json.request else {
         panic!("not a chat")
@@ -264,7 +281,7 @@ proptest! {
     #[test]
     fn no_bytes_panic_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _either = decode(&BASE64_STANDARD.encode(&bytes));
-        let _either = decode_stored(&bytes, Codec::Json);
+        let _either = decode_stored(&bytes, deflated(Codec::Json));
     }
 
     #[test]
@@ -291,7 +308,7 @@ proptest! {
     fn a_delta_is_never_larger_than_a_gateway_frame(text in "[\u{0}-\u{1f}]{0,5000}") {
         let frame = streamed(u32::MAX, Body::Delta { text, restart: true });
         for codec in [Codec::Json, Codec::Protobuf] {
-            prop_assert!(encode(&frame, codec).len() <= 32 * 1024);
+            prop_assert!(encode(&frame, deflated(codec)).len() <= 32 * 1024);
         }
     }
 }

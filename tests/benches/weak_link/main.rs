@@ -18,7 +18,7 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use sparkle_core::frame::Codec;
+use sparkle_core::frame::{Codec, Format};
 use sparkle_tests::{
     Client,
     bench::{Profile, Stack, Store, against, describe_machine, percentile, say},
@@ -282,7 +282,7 @@ fn read(text: &str) -> Result<Value> {
         return Ok(serde_json::from_str(text)?);
     }
     let bytes = BASE64_STANDARD.decode(text)?;
-    let json = frame::decode_stored(&bytes, Codec::Json).context("not Protobuf")?;
+    let json = frame::decode_stored(&bytes, Format::default()).context("not Protobuf")?;
     Ok(serde_json::from_str(&json)?)
 }
 

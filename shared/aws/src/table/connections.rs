@@ -7,13 +7,14 @@
 //! | `tier` | S | `free` or `pro` |
 //! | `token_expires_at` | N | Unix ms; moved on by `auth` |
 //! | `codec` | S | `json` or `protobuf`: what the client last spoke; absent until it spoke |
+//! | `encoding` | S | `deflate` if the client takes deflated payloads; absent if not |
 //! | `expires_at` | N, TTL | Unix s: longer than any socket lives |
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{Client, operation::update_item::UpdateItemError, types::AttributeValue};
 use sparkle_core::{
-    frame::Codec,
+    frame::{Codec, Encoding, Format},
     id::{ConnectionId, UserId},
     unit::Timestamp,
 };
@@ -43,6 +44,8 @@ pub struct Connection {
     pub identity: Identity,
     /// What the client last spoke; none until it spoke.
     pub codec: Option<Codec>,
+    /// Whether it takes deflated payloads.
+    pub encoding: Encoding,
 }
 
 impl Connections {
@@ -65,18 +68,22 @@ impl Connections {
         &self,
         connection: &ConnectionId,
         identity: &Identity,
+        encoding: Encoding,
         now: Timestamp,
     ) -> Result<(), TableError> {
-        self.dynamo
+        let mut put = self
+            .dynamo
             .put_item()
             .table_name(&self.table)
             .item("connection_id", text(connection))
             .item("user_id", text(&identity.user_id))
             .item("tier", text(identity.tier.as_str()))
             .item("token_expires_at", number(identity.expires_at.unix_ms()))
-            .item("expires_at", number(now.after(LIFE).unix_seconds()))
-            .send()
-            .await?;
+            .item("expires_at", number(now.after(LIFE).unix_seconds()));
+        if encoding != Encoding::Plain {
+            put = put.item("encoding", text(encoding.as_str()));
+        }
+        put.send().await?;
         Ok(())
     }
 
@@ -125,24 +132,33 @@ impl Connections {
             expires_at: Timestamp::from_unix_ms(number_of(&item, "token_expires_at")?),
         };
         let codec = text_of(&item, "codec").ok().and_then(job::codec_of_word);
-        Ok(Some(Connection { identity, codec }))
+        let encoding = text_of(&item, "encoding").map_or(Encoding::Plain, Encoding::of_word);
+        Ok(Some(Connection {
+            identity,
+            codec,
+            encoding,
+        }))
     }
 
     /// Notes what the client speaks now. Cost: one write.
     ///
     /// # Errors
     /// [`TableError`].
-    pub async fn note_codec(
+    pub async fn note_format(
         &self,
         connection: &ConnectionId,
-        codec: Codec,
+        format: Format,
     ) -> Result<(), TableError> {
-        self.set(
-            connection,
-            "SET codec = :codec",
-            [(":codec", text(job::codec_word(codec)))],
-        )
-        .await
+        let codec = (":codec", text(job::codec_word(format.codec)));
+        match format.encoding {
+            // Who takes deflated payloads takes them for good: nothing a frame of the same moment may undo.
+            Encoding::Plain => self.set(connection, "SET codec = :codec", [codec]).await,
+            Encoding::Deflate => {
+                let encoding = (":encoding", text(format.encoding.as_str()));
+                let both = "SET codec = :codec, encoding = :encoding";
+                self.set(connection, both, [codec, encoding]).await
+            }
+        }
     }
 
     /// Notes a fresh token of the same learner. Cost: one write.

@@ -2,24 +2,31 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
+use memchr::memchr2;
 use prost::Message;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sparkle_core::{
     frame::{
-        CachePolicy, Chat, ClientFrame, Codec, ErrorCode, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT,
-        PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
+        CachePolicy, Chat, ClientFrame, Codec, Encoding, ErrorCode, Format, MESSAGE_BYTES_MAX,
+        PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
     },
     id::{RequestId, SessionId, TraceId},
     unit::Timestamp,
 };
 
-use super::{JsonEnvelope, VERSION};
+use super::{
+    JsonEnvelope, VERSION,
+    deflate::{self, Broken},
+    inplace::{self, NotProtobuf},
+};
 use crate::generated::ws;
 
 /// Most bytes of one message: what API Gateway lets through (its WebSocket quotas, read 2026-11).
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;
+/// Most bytes of a payload once it is inflated: no more than could have come plain.
+pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Deepest nesting of a JSON frame. Ours have three levels; the rest is room for unknown fields.
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most bytes of a token: the gateway's own limit for a URL, which tokens also travel in, is 4,096.
@@ -76,15 +83,15 @@ impl Wrong {
 /// over the text before the first limit is checked.
 ///
 /// ```
-/// use sparkle_core::frame::{Codec, ErrorCode, Request};
+/// use sparkle_core::frame::{ErrorCode, Format, Request};
 /// use sparkle_wire::frame::decode;
 ///
-/// let (codec, frame) = decode(r#"{"version":"2.0","type":"ping","request_id":"r1"}"#)?;
-/// assert_eq!((codec, frame.request), (Codec::Json, Request::Ping));
+/// let (format, frame) = decode(r#"{"version":"2.0","type":"ping","request_id":"r1"}"#)?;
+/// assert_eq!((format, frame.request), (Format::default(), Request::Ping));
 /// assert_eq!(decode("*").unwrap_err().code, ErrorCode::BadFrame);
 /// # Ok::<(), sparkle_wire::frame::FrameError>(())
 /// ```
-pub fn decode(text: &str) -> Result<(Codec, ClientFrame), FrameError> {
+pub fn decode(text: &str) -> Result<(Format, ClientFrame), FrameError> {
     let unread = |wrong: Wrong| FrameError {
         code: wrong.code,
         field: wrong.field,
@@ -95,22 +102,21 @@ pub fn decode(text: &str) -> Result<(Codec, ClientFrame), FrameError> {
     if text.len() > FRAME_BYTES_MAX {
         return Err(unread(Wrong::whole(ErrorCode::TooLarge)));
     }
+    let message;
     let (codec, envelope) = if text.trim_ascii_start().starts_with('{') {
         (Codec::Json, Envelope::from_json(text).map_err(unread)?)
     } else {
-        (
-            Codec::Protobuf,
-            Envelope::from_base64(text).map_err(unread)?,
-        )
+        message = from_base64(text.trim_ascii()).map_err(unread)?;
+        let envelope = Envelope::from_protobuf(&message).map_err(unread)?;
+        (Codec::Protobuf, envelope)
     };
-    let request_id = RequestId::parse(&*envelope.request_id).ok();
     let mut language = String::new();
     match frame(&envelope, &mut language) {
-        Ok(frame) => Ok((codec, frame)),
+        Ok((encoding, frame)) => Ok((Format { codec, encoding }, frame)),
         Err(Wrong { code, field }) => Err(FrameError {
             code,
             field,
-            request_id,
+            request_id: RequestId::parse(&*envelope.request_id).ok(),
             codec: Some(codec),
             language,
         }),
@@ -129,7 +135,7 @@ struct Envelope<'a> {
 
 enum Payload<'a> {
     Json(Option<&'a RawValue>),
-    Protobuf(Vec<u8>),
+    Protobuf(&'a [u8]),
 }
 
 impl<'a> Envelope<'a> {
@@ -156,44 +162,100 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    fn from_base64(text: &str) -> Result<Self, Wrong> {
-        let message = BASE64_STANDARD
-            .decode(text.trim_ascii())
-            .ok()
-            .filter(|bytes| !bytes.is_empty()) // which would be a message of defaults
-            .and_then(|bytes| ws::WebSocketMessage::decode(&*bytes).ok())
-            .ok_or_else(|| Wrong::whole(ErrorCode::BadFrame))?;
+    fn from_protobuf(message: &'a [u8]) -> Result<Self, Wrong> {
+        let bad = || Wrong::whole(ErrorCode::BadFrame);
+        if message.is_empty() {
+            return Err(bad()); // it would be a message of defaults
+        }
+        let envelope = inplace::envelope(message).map_err(|NotProtobuf| bad())?;
         Ok(Self {
-            version: message.version.into(),
-            kind: message.r#type.into(),
-            request_id: message.request_id.into(),
-            trace_id: message.trace_id.into(),
-            encoding: message.encoding.into(),
-            payload: Payload::Protobuf(message.payload),
+            version: envelope.version.into(),
+            kind: envelope.kind.into(),
+            request_id: envelope.request_id.into(),
+            trace_id: envelope.trace_id.into(),
+            encoding: envelope.encoding.into(),
+            payload: Payload::Protobuf(envelope.payload),
         })
     }
 
+    fn encoding(&self) -> Result<Encoding, Wrong> {
+        let encoding = Encoding::of_word(&self.encoding);
+        if encoding.as_str() == self.encoding {
+            Ok(encoding)
+        } else {
+            Err(Wrong::argument("encoding"))
+        }
+    }
+
     fn payload<T: Message + Default + DeserializeOwned>(&self) -> Result<T, Wrong> {
-        match &self.payload {
-            Payload::Json(None) => Ok(T::default()),
-            // serde would take an array for the fields in their order.
-            Payload::Json(Some(json)) if !json.get().starts_with('{') => {
-                Err(Wrong::argument("payload"))
+        self.payload_by(|bytes| T::decode(bytes).map_err(NotProtobuf::from))
+    }
+
+    /// The payload, with a way of one's own to read its Protobuf.
+    fn payload_by<T: Default + DeserializeOwned>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<T, NotProtobuf>,
+    ) -> Result<T, Wrong> {
+        let read = |bytes: &[u8]| read(bytes).map_err(|NotProtobuf| Wrong::argument("payload"));
+        match (&self.payload, self.encoding()?) {
+            (Payload::Json(None), _) => Ok(T::default()),
+            (Payload::Json(Some(json)), Encoding::Plain) => payload_from_json(json.get()),
+            (Payload::Json(Some(json)), Encoding::Deflate) => {
+                payload_from_json(inflate_json(json.get())?.get())
             }
-            Payload::Json(Some(json)) => from_json(json.get()).map_err(|wrong| {
-                // The envelope was sound JSON, so what is wrong inside is an argument.
-                let inside = wrong.field.map(|path| format!("payload.{path}"));
-                Wrong::argument(inside.as_deref().unwrap_or("payload"))
-            }),
-            Payload::Protobuf(bytes) => {
-                T::decode(&**bytes).map_err(|_undecodable| Wrong::argument("payload"))
+            // Nothing is nothing in any encoding.
+            (Payload::Protobuf(bytes), Encoding::Deflate) if !bytes.is_empty() => {
+                read(&inflate(bytes)?)
             }
+            (Payload::Protobuf(bytes), _) => read(bytes),
         }
     }
 }
 
+fn from_base64(text: &str) -> Result<Vec<u8>, Wrong> {
+    BASE64
+        .decode_to_vec(text)
+        .map_err(|_not_base64| Wrong::whole(ErrorCode::BadFrame))
+}
+
+fn payload_from_json<T: DeserializeOwned>(json: &str) -> Result<T, Wrong> {
+    // serde would take an array for the fields in their order.
+    if !json.starts_with('{') {
+        return Err(Wrong::argument("payload"));
+    }
+    from_json(json).map_err(|wrong| {
+        // It was sound JSON, so what is wrong inside is an argument.
+        let inside = wrong.field.map(|path| format!("payload.{path}"));
+        Wrong::argument(inside.as_deref().unwrap_or("payload"))
+    })
+}
+
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
+    deflate::inflate(bytes, PAYLOAD_BYTES_MAX).map_err(|broken| match broken {
+        Broken::TooLarge => Wrong::too_large("payload"),
+        Broken::NotDeflate => Wrong::whole(ErrorCode::BadFrame),
+    })
+}
+
+/// The JSON in a JSON string of base64 of deflated JSON.
+fn inflate_json(json: &str) -> Result<Box<RawValue>, Wrong> {
+    let bad = || Wrong::whole(ErrorCode::BadFrame);
+    let base64: Cow<'_, str> =
+        serde_json::from_str(json).map_err(|_not_text| Wrong::argument("payload"))?;
+    let deflated = from_base64(&base64)?;
+    let text = String::from_utf8(inflate(&deflated)?).map_err(|_not_text| bad())?;
+    if json_depth(&text) > JSON_DEPTH_MAX {
+        return Err(bad());
+    }
+    serde_json::from_str(&text).map_err(|_not_json| bad())
+}
+
 /// Reads JSON; a value of the wrong type is an argument, anything else a bad frame.
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Wrong> {
+    // Paths cost as much again, so they are only followed where something is wrong.
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -210,24 +272,36 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Wrong> {
 /// How deep JSON text nests, strings skipped; one pass, no allocation.
 fn json_depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0usize);
-    let (mut in_string, mut is_escaped) = (false, false);
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
+            b'"' => rest = after_string(rest),
+            b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
     deepest
 }
 
-fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, Wrong> {
+/// What follows a JSON string whose opening quote is behind.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let (_, found) = rest.split_at(at);
+        match found {
+            [b'"', after @ ..] => return after,
+            [_, _, after @ ..] => rest = after, // an escape and what it escapes
+            _ => break,
+        }
+    }
+    &[]
+}
+
+fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, ClientFrame), Wrong> {
     if envelope.version != VERSION {
         return Err(Wrong::whole(ErrorCode::UnsupportedVersion));
     }
@@ -237,11 +311,9 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, 
         "" => None,
         text => Some(TraceId::parse(text).map_err(|_invalid| Wrong::argument("trace_id"))?),
     };
-    if !envelope.encoding.is_empty() {
-        return Err(Wrong::argument("encoding"));
-    }
+    let encoding = envelope.encoding()?;
     let request = match &*envelope.kind {
-        "chat" => Request::Chat(chat(envelope.payload()?, language)?),
+        "chat" => Request::Chat(chat(envelope.payload_by(inplace::chat)?, language)?),
         "cancel" => {
             let ws::CancelRequest { request_id } = envelope.payload()?;
             let request_id = RequestId::parse(request_id)
@@ -256,11 +328,12 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<ClientFrame, 
         "" => return Err(Wrong::argument("type")),
         _ => return Err(Wrong::whole(ErrorCode::UnknownType)),
     };
-    Ok(ClientFrame {
+    let frame = ClientFrame {
         request_id,
         trace_id,
         request,
-    })
+    };
+    Ok((encoding, frame))
 }
 
 fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> {
@@ -281,8 +354,7 @@ fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> 
     if payload.message.len() > MESSAGE_BYTES_MAX {
         return Err(Wrong::too_large("payload.message"));
     }
-    let is_odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-    if payload.message.trim().is_empty() || payload.message.contains(is_odd) {
+    if payload.message.trim().is_empty() || has_odd_character(&payload.message) {
         return Err(Wrong::argument("payload.message"));
     }
     let session_id = match payload.session_id {
@@ -317,6 +389,14 @@ fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> 
         model,
         cache,
     })
+}
+
+/// Whether a text holds a control character other than tab, line feed and carriage return.
+fn has_odd_character(text: &str) -> bool {
+    // Byte by byte, which the compiler makes many at once of; 0xC2 may begin U+0080 to U+009F.
+    let is_suspect = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
+    text.bytes().fold(false, |any, byte| any | is_suspect(byte))
+        && text.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 fn history(payload: ws::HistoryRequest) -> Result<Request, Wrong> {

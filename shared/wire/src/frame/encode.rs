@@ -1,26 +1,30 @@
 //! [`ServerFrame`] to text.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use serde_json::value::RawValue;
 use sparkle_core::{
-    frame::{Body, Codec, ErrorBody, HistoryEntry, ServerFrame, SessionEntry, State, Usage},
+    frame::{
+        Body, Codec, Encoding, ErrorBody, Format, HistoryEntry, ServerFrame, SessionEntry, State,
+        Usage,
+    },
     id::{RequestId, SessionId, StreamId, TraceId},
     price::Model,
     unit::Timestamp,
 };
 
-use super::{JsonEnvelope, VERSION};
+use super::{JsonEnvelope, PAYLOAD_BYTES_MAX, VERSION, deflate::deflate};
 use crate::generated::ws;
 
-/// Writes a frame as the text of one WebSocket message.
-pub fn encode(frame: &ServerFrame, codec: Codec) -> String {
+/// Writes a frame as the text of one WebSocket message. Its payload is deflated only if the format
+/// allows it and the text gets shorter by it.
+pub fn encode(frame: &ServerFrame, format: Format) -> String {
     let payload = Payload::of(&frame.body);
-    write(&envelope(frame, &payload), &payload, codec)
+    write(&envelope(frame, &payload), &payload, format)
 }
 
 /// Writes a frame in the form in which streams are stored: bytes that [`decode_stored`] turns into
-/// either codec, so that a learner may come back on another device.
+/// any format, so that a learner may come back on another device.
 pub fn encode_stored(frame: &ServerFrame) -> Vec<u8> {
     let payload = Payload::of(&frame.body);
     let message = envelope(frame, &payload);
@@ -32,10 +36,10 @@ pub fn encode_stored(frame: &ServerFrame) -> Vec<u8> {
 }
 
 /// Writes a stored frame as the text of one WebSocket message; none if the bytes are damaged.
-pub fn decode_stored(stored: &[u8], codec: Codec) -> Option<String> {
+pub fn decode_stored(stored: &[u8], format: Format) -> Option<String> {
     let mut message = ws::WebSocketMessage::decode(stored).ok()?;
     let payload = Payload::from_bytes(&message.r#type, &std::mem::take(&mut message.payload))?;
-    Some(write(&message, &payload, codec))
+    Some(write(&message, &payload, format))
 }
 
 /// All of a frame but its payload.
@@ -66,31 +70,64 @@ fn envelope(frame: &ServerFrame, payload: &Payload) -> ws::WebSocketMessage {
     }
 }
 
-fn write(message: &ws::WebSocketMessage, payload: &Payload, codec: Codec) -> String {
-    match codec {
-        Codec::Protobuf => {
-            let bytes = ws::WebSocketMessage {
-                payload: payload.to_bytes(),
-                ..message.clone()
-            };
-            BASE64_STANDARD.encode(bytes.encode_to_vec())
-        }
-        Codec::Json => {
-            let payload = payload.to_json();
-            let envelope = JsonEnvelope {
-                version: (&*message.version).into(),
-                kind: (&*message.r#type).into(),
-                request_id: (&*message.request_id).into(),
-                stream: message.stream,
-                seq: message.seq,
-                trace_id: (&*message.trace_id).into(),
-                timestamp: message.timestamp,
-                encoding: (&*message.encoding).into(),
-                payload: payload.as_deref(),
-            };
-            serde_json::to_string(&envelope).unwrap_or_default()
-        }
+fn write(message: &ws::WebSocketMessage, payload: &Payload, format: Format) -> String {
+    let write = match format.codec {
+        Codec::Protobuf => write_protobuf,
+        Codec::Json => write_json,
+    };
+    let plain = write(message, payload, Encoding::Plain);
+    // Shorter ones hardly ever get shorter (text of lessons, Chinese and English),
+    // and what inflates to more than a client takes is not sent deflated.
+    let worth_a_try = match format.codec {
+        Codec::Protobuf => 128..=PAYLOAD_BYTES_MAX,
+        Codec::Json => 256..=PAYLOAD_BYTES_MAX,
+    };
+    if format.encoding == Encoding::Plain || !worth_a_try.contains(&plain.len()) {
+        return plain;
     }
+    let deflated = write(message, payload, Encoding::Deflate);
+    if deflated.len() < plain.len() {
+        deflated
+    } else {
+        plain
+    }
+}
+
+fn write_protobuf(message: &ws::WebSocketMessage, payload: &Payload, encoding: Encoding) -> String {
+    let plain = payload.to_bytes();
+    let bytes = match encoding {
+        Encoding::Plain => plain,
+        Encoding::Deflate => deflate(&plain),
+    };
+    let message = ws::WebSocketMessage {
+        payload: bytes,
+        encoding: encoding.as_str().to_owned(),
+        ..message.clone()
+    };
+    BASE64.encode_to_string(message.encode_to_vec())
+}
+
+fn write_json(message: &ws::WebSocketMessage, payload: &Payload, encoding: Encoding) -> String {
+    let plain = payload.to_json();
+    let payload = match (encoding, plain) {
+        (Encoding::Deflate, Some(json)) => {
+            let base64 = BASE64.encode_to_string(deflate(json.get().as_bytes()));
+            serde_json::value::to_raw_value(&base64).ok()
+        }
+        (_, plain) => plain,
+    };
+    let envelope = JsonEnvelope {
+        version: (&*message.version).into(),
+        kind: (&*message.r#type).into(),
+        request_id: (&*message.request_id).into(),
+        stream: message.stream,
+        seq: message.seq,
+        trace_id: (&*message.trace_id).into(),
+        timestamp: message.timestamp,
+        encoding: encoding.as_str().into(),
+        payload: payload.as_deref(),
+    };
+    serde_json::to_string(&envelope).unwrap_or_default()
 }
 
 /// The payload messages that a server sends, by the `type` that names them.
