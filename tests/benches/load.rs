@@ -129,7 +129,7 @@ struct Run {
     times: Vec<Times>,
     broken: Vec<String>,
     restarts: usize,
-    by_gateway: usize,
+    repeats: usize,
     answered: usize,
     took: Duration,
     before: BTreeMap<String, Consumption>,
@@ -181,7 +181,7 @@ async fn run(plan: &Plan, stack: &Stack) -> Result<Run> {
         times: Vec::new(),
         broken: Vec::new(),
         restarts: 0,
-        by_gateway: 0,
+        repeats: 0,
         answered: answered.load(Ordering::Relaxed),
         took: Duration::ZERO,
         before,
@@ -193,7 +193,7 @@ async fn run(plan: &Plan, stack: &Stack) -> Result<Run> {
         run.took = run.took.max(over_at - begun);
         run.times.extend(conversation.times(WARM_TURNS));
         run.restarts += conversation.restarts();
-        run.by_gateway += conversation.by_gateway();
+        run.repeats += conversation.repeats();
         let kept = match said {
             Ok(()) => conversation.check_history().await,
             failed => failed,
@@ -263,12 +263,11 @@ impl Run {
         report("the same without its line", &waits(|turn| turn.own), alone)?;
         let turns = self.times.len();
         say(&format!(
-            "  {turns} turns in {:.1} s: {:.1} turns a second; answers begun anew: {}; frames of the gateway\n\
-             \x20 itself, for functions that failed or were late: {}\n",
+            "  {turns} turns in {:.1} s: {:.1} turns a second; answers begun anew: {}; messages said again: {}\n",
             self.took.as_secs_f64(),
             per(turns, self.took),
             self.restarts,
-            self.by_gateway
+            self.repeats
         ))?;
         say(&format!(
             "{:<20}{:>10}{:>12}{:>14}{:>14}",

@@ -2,8 +2,9 @@
 //! however many they are: nothing is lost, nothing comes twice, everything comes in order.
 //!
 //! A conversation awaits each `ack` before its next frame, as the protocol asks of a client that needs
-//! an order. Every frame that comes is held against the rules of a stream; the first that breaks one
-//! ends the conversation with an error that shows it.
+//! an order, and says a message again, under the same id, when it is told to try again or the gateway
+//! speaks for a function. Every frame that comes is held against the rules of a stream; the first that
+//! breaks one ends the conversation with an error that shows it.
 
 use std::{
     sync::{
@@ -20,6 +21,10 @@ use crate::Client;
 
 /// Most entries in one page of history.
 const PAGE_ENTRIES: usize = 100;
+/// How often a message is said again before its learner gives up.
+const REPEATS_MAX: usize = 10;
+/// How long a learner waits before saying it again.
+const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
 /// One learner's conversation.
 #[derive(Debug)]
@@ -30,7 +35,6 @@ pub struct Conversation {
     turns: Vec<Turn>,
     /// How many of the first ones are over.
     over: usize,
-    by_gateway: usize,
     answered: Arc<AtomicUsize>,
     patience: Duration,
 }
@@ -46,6 +50,7 @@ struct Turn {
     seq: u64,
     text: String,
     restarts: usize,
+    repeats: usize,
     ack: Option<Duration>,
     delta: Option<Duration>,
     done: Option<Duration>,
@@ -81,7 +86,6 @@ impl Conversation {
             session,
             turns,
             over: 0,
-            by_gateway: 0,
             answered,
             patience,
         }
@@ -116,7 +120,15 @@ impl Conversation {
         loop {
             let asked =
                 json!({ "session_id": self.session, "limit": PAGE_ENTRIES, "before": before });
-            let page = self.client.ask("history", asked).await?;
+            let id = self.client.request("history", asked).await?;
+            let page = loop {
+                let frame = self.client.frame().await?;
+                if frame["request_id"] == id.as_str() {
+                    break frame;
+                }
+                self.take(&frame, Instant::now())
+                    .with_context(|| format!("{}: after its end {frame}", self.session))?;
+            };
             ensure!(page["type"] == "history", "no history: {page}");
             let entries = page["payload"]["entries"].as_array();
             pages.push(entries.cloned().unwrap_or_default());
@@ -174,10 +186,9 @@ impl Conversation {
         times.split_off(from.min(times.len()))
     }
 
-    /// How often the gateway spoke for the functions, which a client ignores: allowed, but a sign that
-    /// a function failed or was late.
-    pub fn by_gateway(&self) -> usize {
-        self.by_gateway
+    /// How often a message was said again: allowed, but a sign that a function failed or was late.
+    pub fn repeats(&self) -> usize {
+        self.turns.iter().map(|turn| turn.repeats).sum()
     }
 
     /// How often an answer was begun anew: allowed, but a sign that a worker failed.
@@ -206,6 +217,7 @@ impl Conversation {
             seq: 0,
             text: String::new(),
             restarts: 0,
+            repeats: 0,
             ack: None,
             delta: None,
             done: None,
@@ -216,9 +228,33 @@ impl Conversation {
     async fn receive(&mut self) -> Result<()> {
         let received = self.client.receive_within(self.patience).await;
         let now = Instant::now();
-        let frame = serde_json::from_str(&received.with_context(|| self.position())?)?;
+        let frame: Value = serde_json::from_str(&received.with_context(|| self.position())?)?;
+        let is_by_gateway = frame["type"].is_null();
+        let is_to_be_repeated = frame["type"] == "error"
+            && frame["seq"].is_null()
+            && frame["payload"]["retryable"] == true;
+        if is_by_gateway || is_to_be_repeated {
+            return self.repeat(&frame).await;
+        }
         self.take(&frame, now)
             .with_context(|| format!("{}; the frame is {frame}", self.position()))
+    }
+
+    /// Says the newest message again, unless it was acknowledged meanwhile.
+    async fn repeat(&mut self, because: &Value) -> Result<()> {
+        let Some(turn) = self.turns.last_mut().filter(|turn| turn.ack.is_none()) else {
+            return Ok(());
+        };
+        turn.repeats += 1;
+        ensure!(
+            turn.repeats <= REPEATS_MAX,
+            "{} is given up after {because}",
+            turn.request_id
+        );
+        let payload = json!({ "session_id": self.session, "message": turn.message });
+        let frame = crate::request("chat", &turn.request_id, payload);
+        tokio::time::sleep(REPEAT_AFTER).await;
+        self.client.send(frame).await
     }
 
     /// Where the conversation stands, for errors.
@@ -232,10 +268,7 @@ impl Conversation {
     }
 
     fn take(&mut self, frame: &Value, now: Instant) -> Result<()> {
-        let Some(kind) = frame["type"].as_str() else {
-            self.by_gateway += 1;
-            return Ok(());
-        };
+        let kind = frame["type"].as_str().context("a frame of no type")?;
         let stream = frame["stream"].as_u64().context("a frame of no stream")?;
         let turn = self.turns.iter().position(|turn| {
             turn.stream.map_or_else(
@@ -249,22 +282,21 @@ impl Conversation {
         turn.stream = Some(stream);
         let took = now.saturating_duration_since(turn.sent_at);
         if kind == "ack" {
-            ensure!(
-                turn.ack.is_none() && frame["payload"]["duplicate"] != true,
-                "a second acknowledgement"
-            );
-            turn.ack = Some(took);
+            let is_first = turn.ack.is_none() && frame["payload"]["duplicate"] != true;
+            ensure!(is_first || turn.repeats > 0, "a second acknowledgement");
+            turn.ack.get_or_insert(took);
+            return Ok(());
+        }
+        let seq = frame["seq"].as_u64().context("a frame without a place")?;
+        if turn.repeats > 0 && seq <= turn.seq {
+            // Who says it again may hear the answer again.
             return Ok(());
         }
         ensure!(
             place == over,
             "turn {place} is spoken to while turn {over} is not over"
         );
-        ensure!(
-            frame["seq"].as_u64() == Some(turn.seq + 1),
-            "a gap after {}",
-            turn.seq
-        );
+        ensure!(seq == turn.seq + 1, "a gap after {}", turn.seq);
         turn.seq += 1;
         match kind {
             "delta" => {
