@@ -41,6 +41,9 @@ pub struct Settings {
     /// Port of SQS [default: 9324]
     #[arg(long, env = "SPARKLE_SQS_PORT", global = true)]
     pub sqs_port: Option<u16>,
+    /// Tell functions that SQS is there, such as a relay that counts calls [default: the built-in one]
+    #[arg(long, env = "SPARKLE_SQS_ENDPOINT", global = true, value_name = "URL")]
+    pub sqs_endpoint: Option<String>,
     /// Where conversations, queues and the development secret are kept
     #[arg(
         long,

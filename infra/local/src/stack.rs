@@ -99,7 +99,7 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
     let endpoints = Endpoints {
         http: http_address,
         dynamodb: &dynamodb_url,
-        sqs: &sqs_url,
+        sqs: settings.sqs_endpoint.as_deref().unwrap_or(&sqs_url),
     };
     let executables = executables(&template.functions, &binaries, &endpoints, &mint);
     let metrics = Metrics::default();
