@@ -141,7 +141,9 @@ async fn converse(client: &mut Client, schedule: &[Instant], model: &Model) -> R
             biased;
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             text = client.receive(), if !conversation.asked.is_empty() => {
-                conversation.hear(&text?, model)?;
+                // A socket that closed, or nothing for a minute: what is open has failed.
+                let Ok(text) = text else { break };
+                conversation.hear(&text, model)?;
                 continue;
             }
         }

@@ -58,7 +58,7 @@ pub(crate) async fn measure(programs: &Path, model: &Model) -> Result<()> {
                 "SPARKLE_DYNAMODB_ENDPOINT",
                 format!("http://{}", dynamodb.address),
             )
-            // So that the second question finds the first in its bucket.
+            // So that a question finds what was sent just before it in its bucket.
             .env("SPARKLE_RATE_PER_SECOND", "1")
     })
     .await?;
@@ -70,7 +70,10 @@ pub(crate) async fn measure(programs: &Path, model: &Model) -> Result<()> {
     )?;
     for learner in ["cold", "warm"] {
         let mut client = stack.connect(learner).await?;
-        for turn in ["after a rest", "within a burst"] {
+        for (turn, pings) in [("after a rest", 0), ("within a burst", 3)] {
+            for _ in 0..pings {
+                client.ask("ping", json!({})).await?;
+            }
             taken(&calls);
             let first_delta = first_delta(&mut client).await?;
             let seen = taken(&calls);
