@@ -64,17 +64,13 @@ async fn main() -> Result<()> {
     // The first stack is only the database of the second.
     let database = Stack::start(&programs, Store::Memory, None).await?;
     let meter = Meter::start(&database.process.dynamodb).await?;
-    let settings = [
-        ("SPARKLE_DYNAMODB_ENDPOINT", meter.url.as_str()),
-        ("RUST_LOG", "info,sparkle_local::lambda=debug"),
-        ("NO_COLOR", "1"),
-    ];
-    let stack = Stack::start_with(
-        &programs,
-        Store::Memory,
-        Some(&provider.base_url),
-        &settings,
-    )
+    let model = Some(provider.base_url.as_str());
+    let stack = Stack::start_with(&programs, Store::Memory, model, |command| {
+        command
+            .env("SPARKLE_DYNAMODB_ENDPOINT", &meter.url)
+            .env("RUST_LOG", "info,sparkle_local::lambda=debug")
+            .env("NO_COLOR", "1")
+    })
     .await?;
     say(&format!(
         "chats        {CHATS_EACH} each by {LEARNERS} learners at once, one connection each; answers of {TOKENS} tokens at \

@@ -111,10 +111,10 @@ impl Stack {
     /// # Errors
     /// It did not start; the error holds its log.
     pub async fn start(programs: &Path, store: Store, model: Option<&str>) -> Result<Self> {
-        Self::start_with(programs, store, model, &[]).await
+        Self::start_with(programs, store, model, |command| command).await
     }
 
-    /// The same, with variables of the environment.
+    /// The same, with what `more` adds to its command line and environment.
     ///
     /// # Errors
     /// It did not start; the error holds its log.
@@ -122,7 +122,7 @@ impl Stack {
         programs: &Path,
         store: Store,
         model: Option<&str>,
-        variables: &[(&str, &str)],
+        more: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Result<Self> {
         let program = programs.join("sparkle");
         let folder = Folder::new()?;
@@ -141,9 +141,9 @@ impl Stack {
                 .env("SPARKLE_LLM_BASE_URL", base_url)
                 .env("SPARKLE_LLM_MODEL", "gpt-4o-mini"),
         };
-        command.envs(variables.iter().copied());
         Ok(Self {
-            process: Process::start(&mut command, &folder.path().join("log"), PATIENCE).await?,
+            process: Process::start(more(&mut command), &folder.path().join("log"), PATIENCE)
+                .await?,
             program,
             folder,
         })
@@ -199,6 +199,8 @@ pub struct Process {
     pub ws: String,
     /// Its DynamoDB.
     pub dynamodb: String,
+    /// Its SQS.
+    pub sqs: String,
     /// The token that it printed.
     pub token: String,
     /// Kept open: the stack may write there.
@@ -233,6 +235,7 @@ impl Process {
             ready_after,
             ws: address("ws")?,
             dynamodb: address("dynamodb")?,
+            sqs: address("sqs")?,
             token: address("token")?,
             child,
             _stdout: stdout,
@@ -318,7 +321,9 @@ pub fn untouched(program: impl AsRef<OsStr>) -> Command {
 pub struct Consumption {
     /// How many of them there are.
     pub processes: usize,
-    /// Of their own code and of the kernel for them.
+    /// How many of them are stopped, as the platform leaves a function between invocations.
+    pub stopped: usize,
+    /// Of their own code and of the kernel for them, to the nanosecond where the kernel counts so.
     pub cpu: Duration,
     /// Resident now, together.
     pub memory_bytes: u64,
@@ -347,6 +352,7 @@ pub fn consumption(root: u32) -> Result<BTreeMap<String, Consumption>> {
             .into_owned();
         // After the name in brackets, which may hold anything: 14 and 15 are CPU ticks (proc(5)).
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let is_stopped = fields.trim_start().starts_with('T');
         let ticks: u64 = fields
             .split_whitespace()
             .skip(11)
@@ -359,7 +365,10 @@ pub fn consumption(root: u32) -> Result<BTreeMap<String, Consumption>> {
             .unwrap_or_default();
         let entry = by_name.entry(name).or_default();
         entry.processes += 1;
-        entry.cpu += Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND);
+        entry.stopped += usize::from(is_stopped);
+        // Ticks are coarse, and threads that have ended are counted only in them.
+        let ticked = Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND);
+        entry.cpu += ticked.max(time_of_threads(&folder));
         entry.memory_bytes += kib * 1_024;
         for task in fs::read_dir(folder.join("task")).into_iter().flatten() {
             let children = task.map(|task| fs::read_to_string(task.path().join("children")));
@@ -372,6 +381,18 @@ pub fn consumption(root: u32) -> Result<BTreeMap<String, Consumption>> {
         }
     }
     Ok(by_name)
+}
+
+/// What the threads of a process that still live have spent on a CPU; zero if the kernel does not say.
+fn time_of_threads(process: &Path) -> Duration {
+    let mut spent_ns = 0;
+    for thread in fs::read_dir(process.join("task")).into_iter().flatten() {
+        let told = thread.and_then(|thread| fs::read_to_string(thread.path().join("schedstat")));
+        let first = told.unwrap_or_default();
+        let first = first.split_whitespace().next();
+        spent_ns += first.and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Duration::from_nanos(spent_ns)
 }
 
 /// Prints what is measured on, and with which profile.

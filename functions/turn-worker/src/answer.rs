@@ -10,7 +10,7 @@ use sparkle_core::{
     unit::{MicroUsd, TokenUsage},
 };
 use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{info, warn};
 
 use crate::{App, stream::Stream};
@@ -159,9 +159,12 @@ impl<'a, 'b> Writer<'a, 'b> {
     /// Has the model answer and streams what it says, until it is done, fails or is to stop.
     pub(crate) async fn write(mut self, prompt: &Prompt, model: &Model) -> Result<Answer, Failure> {
         let deadline = Instant::now() + ANSWER_TIME_MAX;
-        let (counted, end) = match self.ask(prompt, deadline).await? {
+        // Not at once: the start of the turn has just said whether it is to stop.
+        let mut polls = interval_at(Instant::now() + CANCEL_POLL, CANCEL_POLL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (counted, end) = match self.ask(prompt, &mut polls, deadline).await? {
             Asked::Ended(end) => (None, end),
-            Asked::Answering(reply) => self.stream_reply(reply, deadline).await?,
+            Asked::Answering(reply) => self.stream_reply(reply, &mut polls, deadline).await?,
         };
         while let Some(rest) = self.coalescer.take() {
             self.send(rest).await?;
@@ -186,11 +189,14 @@ impl<'a, 'b> Writer<'a, 'b> {
     }
 
     /// Waits for the model to begin, with signs of life to the client.
-    async fn ask(&mut self, prompt: &Prompt, deadline: Instant) -> Result<Asked, Failure> {
+    async fn ask(
+        &mut self,
+        prompt: &Prompt,
+        polls: &mut Interval,
+        deadline: Instant,
+    ) -> Result<Asked, Failure> {
         let app = self.app;
         let mut begins = std::pin::pin!(app.llm.stream(prompt));
-        let mut polls = interval_at(Instant::now() + CANCEL_POLL, CANCEL_POLL);
-        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let silent_at = self.sent_at + SILENCE_MAX;
             tokio::select! {
@@ -211,10 +217,9 @@ impl<'a, 'b> Writer<'a, 'b> {
     async fn stream_reply(
         &mut self,
         mut reply: Box<Reply>,
+        polls: &mut Interval,
         deadline: Instant,
     ) -> Result<(Option<TokenUsage>, End), Failure> {
-        let mut polls = interval_at(Instant::now() + CANCEL_POLL, CANCEL_POLL);
-        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
             let due_at = self.coalescer.wait().map(|wait| self.sent_at + wait);
