@@ -1,0 +1,5 @@
+"""Other engines as oracles: what they say of the same."""
+
+
+def run():
+    raise SystemExit("no oracle yet")
