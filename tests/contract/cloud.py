@@ -44,7 +44,7 @@ class Cloud:
         while True:
             async with self._reading:
                 if time.monotonic() - self._read_at >= self.log_every_seconds:
-                    self.lines.extend(await asyncio.to_thread(self._new_lines))
+                    self.lines.extend(map(readable, await asyncio.to_thread(self._new_lines)))
                     self._read_at = time.monotonic()
             matching = [line for line in self.lines if wanted(line)]
             if len(matching) >= count:
@@ -158,6 +158,13 @@ class Handshake:
         return await self.cloud.call(
             "apigatewaymanagementapi", "post_to_connection", ConnectionId=self.connection_id, Data=data
         )
+
+
+def readable(line):
+    """The line, its event an object: any other is of no use to those who look for members."""
+    if "event" in line and not isinstance(line["event"], dict):
+        line["event"] = {"whole": line["event"]}
+    return line
 
 
 def is_connect(event, tag):

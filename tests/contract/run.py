@@ -15,10 +15,14 @@ import time
 
 import cloud as clouds
 import connections  # noqa: F401  (each module declares its expectations)
+import functions  # noqa: F401
+import mapping  # noqa: F401
+import queues  # noqa: F401
 import socket_close  # noqa: F401
 import socket_events  # noqa: F401
 import socket_frames  # noqa: F401
 import socket_handshake  # noqa: F401
+import tables  # noqa: F401
 from expectation import EXPECTATIONS, Result, When, hold_all, report
 
 NOT_COVERED = [

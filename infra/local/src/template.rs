@@ -46,7 +46,7 @@ pub struct Template {
 pub struct Surroundings {
     /// Where the local SQS is served, such as `http://127.0.0.1:9324`.
     pub sqs_url: String,
-    /// Values for the template's parameters that win over their defaults.
+    /// Values for parameters that win over their defaults, where the template declares them.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -216,16 +216,7 @@ fn parameters(
         }
         values.insert(parameter, value);
     }
-    match surroundings
-        .parameters
-        .keys()
-        .find(|given| !values.contains_key(*given))
-    {
-        Some(unknown) => Err(TemplateError::UnknownParameter {
-            parameter: unknown.clone(),
-        }),
-        None => Ok(values),
-    }
+    Ok(values)
 }
 
 fn yaml_scalar(place: &Place, yaml: &Yaml) -> Result<String, TemplateError> {
