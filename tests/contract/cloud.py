@@ -228,7 +228,7 @@ class Local(Cloud):
         return self._clients[service]
 
     def queue_url(self, output):
-        name = f"{output}.fifo" if output.startswith("Ordered") else output
+        name = output if output.startswith("Standard") else f"{output}.fifo"
         return f"{self.addresses['sqs']}/000000000000/{name}"
 
     def command_line(self):

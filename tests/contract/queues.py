@@ -161,14 +161,14 @@ async def _(cloud):
 
 
 @expect("queue.visibility.over", "The visibility of a message that is not in flight cannot be changed.",
-        model("sqs", "MessageNotInflight"))
+        page("AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html"))
 async def _(cloud):
     async with queue(cloud) as q:
         await q.send("x")
         [message] = await q.receive()
         change = {"ReceiptHandle": message["ReceiptHandle"]}
         await q.call("change_message_visibility", VisibilityTimeout=0, **change)
-        code = "MessageNotInflight"
+        code = "AWS.SimpleQueueService.MessageNotInflight"
         await q.refused("change_message_visibility", code, VisibilityTimeout=5, **change)
 
 

@@ -8,6 +8,7 @@ Needs boto3, websockets and awscli; see README.md beside it.
 
 import argparse
 import asyncio
+import concurrent.futures
 import re
 import subprocess
 import sys
@@ -82,6 +83,12 @@ async def run_local(options):
     return failed, results
 
 
+async def run(options):
+    # boto3 blocks: each call in flight has a thread.
+    asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(64))
+    return await (run_aws(options) if options.aws else run_local(options))
+
+
 async def run_aws(options):
     stack = clouds.Aws(options.stack_name, options.region)
     whens = [When.TOGETHER, When.ALONE, *([When.SHORT] if options.long else [])]
@@ -96,7 +103,7 @@ def main():
             print(f"{expectation.name}: {expectation.sentence}\n    {expectation.source}")
         return 0
     began = time.monotonic()
-    failed, results = asyncio.run(run_aws(options) if options.aws else run_local(options))
+    failed, results = asyncio.run(run(options))
     doubtful = [r for r in results if r.expectation.source.kind == "unconfirmed"]
     print(f"\nunconfirmed, {len(doubtful)} of {len(results)}: no page or model of AWS says so")
     for result in doubtful:

@@ -115,6 +115,8 @@ impl Instance {
         let mut child = Command::new(&executable.path)
             .env_clear()
             .env("PATH", SEARCH_PATH)
+            .env("LANG", "en_US.UTF-8")
+            .env("TZ", ":UTC")
             .env("AWS_REGION", REGION)
             .env("AWS_DEFAULT_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "local")
@@ -131,6 +133,7 @@ impl Instance {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", format!("instance-{id}"))
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
             .env("LAMBDA_TASK_ROOT", folder)
+            .env("LAMBDA_RUNTIME_DIR", "/var/runtime")
             .env("_HANDLER", "bootstrap")
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -394,7 +397,10 @@ impl Instance {
 fn how(exit: &io::Result<ExitStatus>) -> String {
     match exit {
         Ok(status) if status.success() => "without providing a reason".to_owned(),
-        Ok(status) => format!("with error: {status}"),
+        Ok(status) => match status.code() {
+            Some(code) => format!("with error: exit status {code}"),
+            None => format!("with error: {status}"),
+        },
         Err(error) => format!("with error: {error}"),
     }
 }
