@@ -189,6 +189,7 @@ class Local(Cloud):
 
     def __init__(self, sparkle, flags=(), template=TEMPLATE):
         super().__init__()
+        self.program = sparkle
         self.flags = dict(zip(flags[::2], flags[1::2]))
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="contract-"))
         self.log_path = self.home / "stack.log"

@@ -202,7 +202,7 @@ async def _(cloud):
 
 
 @expect("failure.timeout", "After its timeout a function is ended: `Task timed out after 31.00 seconds`.",
-        page("lambda/latest/dg/configuration-timeout.html"), patience_seconds=80)
+        unconfirmed("what Lambda is seen to answer; its pages have the sentence, not the payload"), patience_seconds=80)
 async def _(cloud):
     told, request = await failed(cloud, {"ms": 60_000})
     message = f"RequestId: {request} Error: Task timed out after {FUNCTION_TIMEOUT_SECONDS}.00 seconds"

@@ -18,6 +18,7 @@ import cloud as clouds
 import connections  # noqa: F401  (each module declares its expectations)
 import functions  # noqa: F401
 import mapping  # noqa: F401
+import oracle
 import queues  # noqa: F401
 import socket_close  # noqa: F401
 import socket_events  # noqa: F401
@@ -26,6 +27,7 @@ import socket_handshake  # noqa: F401
 import tables  # noqa: F401
 from expectation import EXPECTATIONS, Result, When, hold_all, report
 
+TABLES = ("table", "transaction", "query")
 NOT_COVERED = [
     "the account's 10,000 requests a second with its bucket of 5,000: infra/local/src/gateway/rate.rs tests it",
     "403 for a function whose role lacks execute-api:ManageConnections: tests/it/operation.rs tests it locally",
@@ -55,32 +57,52 @@ def chosen(options, *whens):
 
 
 async def run_local(options):
-    failed, results = 0, []
     stack = clouds.Local(options.sparkle)
     try:
-        these = await hold_all(chosen(options, When.TOGETHER, When.ALONE), stack)
-        failed += report("the local cloud", these)
-        results += these
+        results = await hold_all(chosen(options, When.TOGETHER, When.ALONE), stack)
     finally:
-        if stack.stop() != 0:
-            failed += 1
-            print("FAILED: the stack did not stop cleanly")
+        exit_status = stack.stop()
+    failed = report("the local cloud", results)
+    if exit_status != 0:
+        failed += 1
+        print(f"FAILED: the stack stopped with {exit_status}")
+    for more in (run_short, run_on_dynamodb_local):
+        more_failed, more_results = await more(options)
+        failed, results = failed + more_failed, results + more_results
+    return failed, results
+
+
+async def run_short(options):
     short = chosen(options, When.SHORT)
-    help_text = subprocess.run([options.sparkle, "--help"], capture_output=True, text=True, check=True).stdout
-    missing = [flag for flag in clouds.SHORTENED if flag not in help_text]
-    if missing:
-        why = f"sparkle has no {', '.join(missing)}: THIS MUST NOT STAY SO"
-        these = [Result(expectation, "left out", why) for expectation in short]
-        report("the local cloud with short times", these)
-    elif short:
+    title = "the local cloud with short times"
+    told = subprocess.run([options.sparkle, "--help"], capture_output=True, text=True, check=True).stdout
+    missing = [flag for flag in clouds.SHORTENED if flag not in told]
+    if missing or not short:
+        why = f"THIS MUST NOT STAY SO: sparkle has no {', '.join(missing)}"
+        results = [Result(expectation, "left out", why) for expectation in short]
+    else:
         stack = clouds.Local(options.sparkle, [part for pair in clouds.SHORTENED.items() for part in pair])
         try:
-            these = await hold_all(short, stack)
+            results = await hold_all(short, stack)
         finally:
             stack.stop()
-        failed += report("the local cloud with short times", these)
-    results += these if short else []
-    return failed, results
+    return report(title, results), results
+
+
+async def run_on_dynamodb_local(options):
+    """What our expressions rely on, and our functions themselves, on AWS's own engine."""
+    if options.dynamodb_local is None:
+        print("\nwithout --dynamodb-local: no second opinion on DynamoDB")
+        return 0, []
+    with oracle.dynamodb_local(options.dynamodb_local) as endpoint:
+        stack = clouds.Local(options.sparkle, ["--dynamodb-endpoint", endpoint])
+        try:
+            results = await hold_all([e for e in chosen(options, When.TOGETHER) if e.subject in TABLES], stack)
+        finally:
+            stack.stop()
+        if re.search(options.only, "oracle.conversation"):
+            results.append(await asyncio.to_thread(oracle.conversation, options.sparkle, endpoint))
+    return report("DynamoDB Local", results), results
 
 
 async def run(options):
