@@ -163,10 +163,17 @@ async def _(cloud):
     await refused(cloud, "delete_connection", 410, "GoneException", **connection)
 
 
-@expect("connections.gone.unknown", "Of a connection that never was, in the form of one: 410.",
-        unconfirmed("github.com re:Post 410-gone speaks of invalid ids too"))
+@expect("connections.gone.unknown", "Of a connection that never was, with an id of the form of one: 410.",
+        unconfirmed("github.com/localstack/localstack issue 4694"))
 async def _(cloud):
     await refused(cloud, "post_to_connection", 410, "GoneException", ConnectionId="L0SM9cOFvHcCIhw=", Data=b"x")
+
+
+@expect("connections.malformed", "An id that is of no such form: BadRequestException, 400.",
+        unconfirmed("github.com/localstack/localstack issue 4694, github.com/dherault/serverless-offline issue 749"))
+async def _(cloud):
+    malformed = {"ConnectionId": "cjy8i76bx002884le6n17d49b"}
+    await refused(cloud, "post_to_connection", 400, "BadRequestException", Data=b"x", **malformed)
 
 
 @expect("connections.gone.connecting", "While $connect still runs a post answers 410.",

@@ -272,8 +272,8 @@ async def _(cloud):
     answered_ms = time.time() * 1000
     await asyncio.sleep(2)
     thawed_ms = time.time() * 1000
-    # The same instance goes on with it while it has something to do.
-    await cloud.invoke({"ms": 1000})
+    # All at once, so that the same instance has something to do again, and goes on with its work.
+    await asyncio.gather(*(cloud.invoke({"ms": 1500}) for _ in range(12)))
     traces = [line["at_unix_ms"] for line in await cloud.found(mine, 3)]
     asleep = [at for at in traces if answered_ms + 300 < at < thawed_ms - 100]
     same(asleep, [], "the traces that it left in its sleep")

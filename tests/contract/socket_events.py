@@ -90,6 +90,20 @@ async def _(cloud):
         same({name: values[-1] for name, values in all_values.items()}, event["headers"], "multiValueHeaders")
 
 
+@expect("socket-event.headers.upgrade", "The authorizer is shown the headers of the upgrade itself.", LAMBDA_AUTH)
+async def _(cloud):
+    event, _, _ = await opened(cloud)
+    told = {name: event["headers"].get(name) for name in ("Connection", "content-length", "Upgrade")}
+    same(told, {"Connection": "upgrade", "content-length": "0", "Upgrade": "websocket"}, "the headers")
+
+
+@expect("socket-event.headers.no-upgrade", "$connect is not shown them.", LOGGED)
+async def _(cloud):
+    _, event, _ = await opened(cloud)
+    names = {name.lower() for name in event["headers"]}
+    same(names & {"connection", "content-length", "upgrade"}, set(), "the headers of the upgrade")
+
+
 @expect("socket-event.headers.case", "Header names keep the letters in which they were sent.", LAMBDA_AUTH)
 async def _(cloud):
     authorizer, _, _ = await opened(cloud, headers=[("HeaderAuth1", "headerValue1"), ("x-lower", "1")])

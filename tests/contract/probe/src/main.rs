@@ -23,6 +23,8 @@ use serde_json::{Map, Value, json};
 /// How often and how long the work after an answer leaves a trace.
 const TRACE_EVERY: Duration = Duration::from_millis(100);
 const TRACES_MAX: u32 = 200;
+/// `CloudWatch` cuts off more, with the rest of the line.
+const SHOWN_BYTES_MAX: usize = 200_000;
 /// Over the 6 MB that Lambda returns.
 const LARGE_BYTES: usize = 7 * 1024 * 1024;
 
@@ -34,7 +36,7 @@ async fn main() -> Result<(), Error> {
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let LambdaEvent { payload, context } = event;
     let context = describe(&context);
-    write(&json!({ "probe": "begin", "event": payload, "context": context }));
+    write(&json!({ "probe": "begin", "event": shown(&payload), "context": context }));
     let answer = route(payload, &context).await;
     write(&json!({ "probe": "end", "context": context }));
     answer
@@ -156,6 +158,15 @@ fn describe(context: &Context) -> Value {
         "process": std::process::id(),
         "environment": environment,
     })
+}
+
+/// The event, unless it is more than one event of a log may hold.
+fn shown(event: &Value) -> Value {
+    let bytes = event.to_string().len();
+    if bytes > SHOWN_BYTES_MAX {
+        return json!({ "bytes": bytes });
+    }
+    event.clone()
 }
 
 /// Leaves a trace again and again: a frozen process does not.
