@@ -46,7 +46,7 @@ pub struct Template {
 pub struct Surroundings {
     /// Where the local SQS is served, such as `http://127.0.0.1:9324`.
     pub sqs_url: String,
-    /// Values for parameters that win over their defaults, where the template declares them.
+    /// Values for the template's parameters that win over their defaults.
     pub parameters: BTreeMap<String, String>,
 }
 
