@@ -124,7 +124,8 @@ async def _(cloud):
     await refused(cloud, 413, "RequestTooLargeException", Payload=event, InvocationType="Event")
 
 
-@expect("invoke.tail", "LogType Tail returns the last 4 KB of the log: START, the function's lines, END, REPORT.", API)
+@expect("invoke.tail", "LogType Tail returns the last 4 KB of the log: START, the function's lines, END, REPORT.",
+        API)
 async def _(cloud):
     mark = unique()
     answer = await cloud.invoke({"mark": mark}, LogType="Tail")
@@ -190,7 +191,8 @@ async def _(cloud):
     same((await cloud.invoke({"answer": 1}))["Payload"], b"1", "the next payload")
 
 
-@expect("failure.exit", "A process that ends: Runtime.ExitError with its status, and the next invocation succeeds.", RIE)
+@expect("failure.exit", "A process that ends: Runtime.ExitError with its status, and the next invocation succeeds.",
+        RIE)
 async def _(cloud):
     told, request = await failed(cloud, {"do": "exit"})
     expected = {
@@ -247,7 +249,8 @@ async def _(cloud):
         holds(told.get(name), f"there is no {name}")
 
 
-@expect("function.at-once", "Invocations at once have an instance each.", page("lambda/latest/dg/lambda-concurrency.html"))
+@expect("function.at-once", "Invocations at once have an instance each.",
+        page("lambda/latest/dg/lambda-concurrency.html"))
 async def _(cloud):
     answers = await asyncio.gather(*(cloud.invoke({"ms": 1500}) for _ in range(4)))
     contexts = [json.loads(answer["Payload"])["context"] for answer in answers]
@@ -265,7 +268,8 @@ async def _(cloud):
     same(await instance(), await instance(), "the second's instance")
 
 
-@expect("function.frozen", "Between invocations an instance is frozen: work after the answer waits.", LIFE, When.ALONE)
+@expect("function.frozen", "Between invocations an instance is frozen: work after the answer waits.",
+        LIFE, When.ALONE)
 async def _(cloud):
     context = json.loads((await cloud.invoke({"do": "linger"}))["Payload"])["context"]
     mine = lambda line: line["probe"] == "linger" and line["process"] == context["process"]

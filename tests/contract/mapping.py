@@ -122,7 +122,8 @@ async def _(cloud):
     same(record["attributes"]["MessageGroupId"], sent.mark, "MessageGroupId")
 
 
-@expect("source.record.attributes", "Message attributes come with type and value, a trace header as a system attribute.",
+@expect("source.record.attributes",
+        "Message attributes come with type and value, a trace header as a system attribute.",
         EVENT)
 async def _(cloud):
     sent, header = Sent(cloud, "StandardQueue"), "Root=1-5759e988-bd862e3fe1be46a994272793"
@@ -275,7 +276,8 @@ async def _(cloud):
     holds(max(begins) < min(ends), "the invocations did not overlap")
 
 
-@expect("source.dead-letter", "A message that fails maxReceiveCount times moves to the dead-letter queue.", DEAD_LETTERS,
+@expect("source.dead-letter", "A message that fails maxReceiveCount times moves to the dead-letter queue.",
+        DEAD_LETTERS,
         patience_seconds=2 * RETRY_PATIENCE_SECONDS)
 async def _(cloud):
     async def dies(queue, dead_letter_queue):

@@ -136,7 +136,8 @@ async def _(cloud):
         same([message["Body"] for message in await waiting], ["x"], "what it returns")
 
 
-@expect("queue.visibility", "A received message is hidden, and comes again with a higher count and another handle.", VISIBILITY)
+@expect("queue.visibility", "A received message is hidden, and comes again with a higher count and another handle.",
+        VISIBILITY)
 async def _(cloud):
     async with queue(cloud, VisibilityTimeout=2) as q:
         await q.send("x")
@@ -172,7 +173,8 @@ async def _(cloud):
         await q.refused("change_message_visibility", code, VisibilityTimeout=5, **change)
 
 
-@expect("queue.delete", "A deleted message does not come again; deleting it twice is no error.", model("sqs", "DeleteMessage"))
+@expect("queue.delete", "A deleted message does not come again; deleting it twice is no error.", model("sqs",
+        "DeleteMessage"))
 async def _(cloud):
     async with queue(cloud, VisibilityTimeout=1) as q:
         await q.send("x")
@@ -192,7 +194,8 @@ async def _(cloud):
         holds(time.monotonic() - began >= 1.9, "it came before its time")
 
 
-@expect("queue.counts", "A queue tells how many messages are visible, in flight and delayed.", model("sqs", "QueueAttributeName"))
+@expect("queue.counts", "A queue tells how many messages are visible, in flight and delayed.", model("sqs",
+        "QueueAttributeName"))
 async def _(cloud):
     async with queue(cloud) as q:
         await q.send("a")
@@ -208,7 +211,8 @@ async def _(cloud):
             await asyncio.sleep(0.5)
 
 
-@expect("queue.batch", "A batch tells what became of each entry; a bad one fails alone.", model("sqs", "SendMessageBatch"))
+@expect("queue.batch", "A batch tells what became of each entry; a bad one fails alone.", model("sqs",
+        "SendMessageBatch"))
 async def _(cloud):
     async with queue(cloud) as q:
         entries = [{"Id": "good", "MessageBody": "x"}, {"Id": "bad", "MessageBody": "a\u0000b"}]
@@ -220,7 +224,8 @@ async def _(cloud):
         same(await q.bodies(1), ["x"], "what is received")
 
 
-@expect("queue.batch.limits", "A batch has 1 to 10 entries with different ids.", model("sqs", "BatchEntryIdsNotDistinct"))
+@expect("queue.batch.limits", "A batch has 1 to 10 entries with different ids.", model("sqs",
+        "BatchEntryIdsNotDistinct"))
 async def _(cloud):
     entry = lambda name: {"Id": name, "MessageBody": "x"}
     async with queue(cloud) as q:
@@ -261,7 +266,8 @@ async def _(cloud):
         await q.refused("send_message", "MissingParameter", MessageBody="")
 
 
-@expect("queue.unknown", "A queue that does not exist: AWS.SimpleQueueService.NonExistentQueue.", model("sqs", "QueueDoesNotExist"))
+@expect("queue.unknown", "A queue that does not exist: AWS.SimpleQueueService.NonExistentQueue.", model("sqs",
+        "QueueDoesNotExist"))
 async def _(cloud):
     async with queue(cloud) as q:
         there = q.url
@@ -303,7 +309,8 @@ async def _(cloud):
         await q.none()
 
 
-@expect("queue.dead-letter", "A message received maxReceiveCount times goes to the dead-letter queue at the next receive.",
+@expect("queue.dead-letter",
+        "A message received maxReceiveCount times goes to the dead-letter queue at the next receive.",
         DEAD_LETTERS)
 async def _(cloud):
     async with queue(cloud) as dead:
@@ -352,7 +359,8 @@ async def _(cloud):
         same([message["Body"] for message in await q.receive(MaxNumberOfMessages=1)], ["a1"], "what comes next")
 
 
-@expect("fifo.deduplication", "A deduplication id sent again is accepted, answered with the first's id, delivered once.", ONCE)
+@expect("fifo.deduplication", "A deduplication id sent again is accepted, answered with the first's id, delivered once.",
+        ONCE)
 async def _(cloud):
     async with queue(cloud, "fifo") as q:
         same_id = {"MessageGroupId": "g", "MessageDeduplicationId": "once"}
@@ -395,7 +403,8 @@ async def _(cloud):
         same(first["Attributes"]["MessageDeduplicationId"], hashlib.sha256(b"a").hexdigest(), "the id")
 
 
-@expect("fifo.required", "A FIFO queue wants a group and a deduplication id, and takes no delay of one message.", SEND)
+@expect("fifo.required", "A FIFO queue wants a group and a deduplication id, and takes no delay of one message.",
+        SEND)
 async def _(cloud):
     async with queue(cloud, "fifo") as q:
         await q.refused("send_message", "MissingParameter", MessageBody="x")

@@ -9,6 +9,7 @@ Needs boto3, websockets and awscli; see README.md beside it.
 import argparse
 import asyncio
 import concurrent.futures
+import contextlib
 import re
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import socket_events  # noqa: F401
 import socket_frames  # noqa: F401
 import socket_handshake  # noqa: F401
 import tables  # noqa: F401
-from expectation import EXPECTATIONS, Result, When, hold_all, report
+from expectation import EXPECTATIONS, Result, When, hold, hold_all, report
 
 TABLES = ("table", "transaction", "query")
 NOT_COVERED = [
@@ -57,52 +58,53 @@ def chosen(options, *whens):
 
 
 async def run_local(options):
-    stack = clouds.Local(options.sparkle)
-    try:
-        results = await hold_all(chosen(options, When.TOGETHER, When.ALONE), stack)
-    finally:
-        exit_status = stack.stop()
-    failed = report("the local cloud", results)
-    if exit_status != 0:
-        failed += 1
-        print(f"FAILED: the stack stopped with {exit_status}")
-    for more in (run_short, run_on_dynamodb_local):
-        more_failed, more_results = await more(options)
-        failed, results = failed + more_failed, results + more_results
-    return failed, results
+    """Three stacks at once, since most of their time is waiting."""
+    runs = await asyncio.gather(run_whole(options), run_short(options), run_on_dynamodb_local(options))
+    failed = sum(report(title, results) for title, results in runs)
+    return failed, [result for _, results in runs for result in results]
+
+
+async def run_whole(options):
+    async with started(options) as stack:
+        return stack.name, await hold_all(chosen(options, When.TOGETHER, When.ALONE), stack)
 
 
 async def run_short(options):
-    short = chosen(options, When.SHORT)
-    title = "the local cloud with short times"
+    short, title = chosen(options, When.SHORT), "the local cloud with short times"
     told = subprocess.run([options.sparkle, "--help"], capture_output=True, text=True, check=True).stdout
     missing = [flag for flag in clouds.SHORTENED if flag not in told]
     if missing or not short:
         why = f"THIS MUST NOT STAY SO: sparkle has no {', '.join(missing)}"
-        results = [Result(expectation, "left out", why) for expectation in short]
-    else:
-        stack = clouds.Local(options.sparkle, [part for pair in clouds.SHORTENED.items() for part in pair])
-        try:
-            results = await hold_all(short, stack)
-        finally:
-            stack.stop()
-    return report(title, results), results
+        return title, [Result(expectation, "left out", why) for expectation in short]
+    flags = [part for pair in clouds.SHORTENED.items() for part in pair]
+    async with started(options, flags) as stack:
+        return title, await hold_all(short, stack)
 
 
 async def run_on_dynamodb_local(options):
     """What our expressions rely on, and our functions themselves, on AWS's own engine."""
     if options.dynamodb_local is None:
-        print("\nwithout --dynamodb-local: no second opinion on DynamoDB")
-        return 0, []
-    with oracle.dynamodb_local(options.dynamodb_local) as endpoint:
-        stack = clouds.Local(options.sparkle, ["--dynamodb-endpoint", endpoint])
-        try:
-            results = await hold_all([e for e in chosen(options, When.TOGETHER) if e.subject in TABLES], stack)
-        finally:
-            stack.stop()
-        if re.search(options.only, "oracle.conversation"):
-            results.append(await asyncio.to_thread(oracle.conversation, options.sparkle, endpoint))
-    return report("DynamoDB Local", results), results
+        return "DynamoDB Local: left out, there is no --dynamodb-local", []
+    these = [e for e in chosen(options, When.TOGETHER) if e.subject in TABLES]
+    async with oracle.dynamodb_local(options.dynamodb_local) as endpoint:
+        async with started(options, ["--dynamodb-endpoint", endpoint]) as stack:
+            results = await hold_all(these, stack)
+        if re.search(options.only, oracle.CONVERSATION.name):
+            flags = ["--dynamodb-endpoint", endpoint]
+            async with started(options, flags, clouds.ROOT / "template.yaml") as stack:
+                results.append(await hold(oracle.CONVERSATION, stack))
+    return "DynamoDB Local", results
+
+
+@contextlib.asynccontextmanager
+async def started(options, flags=(), template=clouds.TEMPLATE):
+    stack = await asyncio.to_thread(clouds.Local, options.sparkle, flags, template)
+    try:
+        yield stack
+    finally:
+        status = await asyncio.to_thread(stack.stop)
+    if status != 0:
+        raise SystemExit(f"the stack stopped with {status}; its log is {stack.log_path}")
 
 
 async def run(options):

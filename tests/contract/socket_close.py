@@ -82,7 +82,8 @@ async def _(cloud):
     same(await told(socket), (1001, "Going away"), "what $disconnect is told")
 
 
-@expect("close.idle.messages", "Messages of either direction keep it open past the idle time.", QUOTAS, When.SHORT, 1300)
+@expect("close.idle.messages", "Messages of either direction keep it open past the idle time.",
+        QUOTAS, When.SHORT, 1300)
 async def _(cloud):
     async with cloud.handshake() as socket:
         await asyncio.sleep(cloud.idle_timeout_seconds * 0.7)

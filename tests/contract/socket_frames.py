@@ -183,7 +183,8 @@ async def error_frame(cloud, order):
 CLIENTS = unconfirmed("frames that clients of real APIs report; no AWS page has them")
 
 
-@expect("frame.error", "A function that fails has its client told `Internal server error`; the connection stays.", CLIENTS)
+@expect("frame.error", "A function that fails has its client told `Internal server error`; the connection stays.",
+        CLIENTS)
 async def _(cloud):
     for do in ("fail", "panic", "exit"):
         same(await error_frame(cloud, {"do": do}), "Internal server error", f"the message after {do}")
@@ -204,7 +205,8 @@ async def _(cloud):
         await nothing_follows(cloud, {"answer": {"statusCode": status}})
 
 
-@expect("frame.integration-timeout", "After 29 s the client is told `Endpoint request timed out`; the function runs on.",
+@expect("frame.integration-timeout",
+        "After 29 s the client is told `Endpoint request timed out`; the function runs on.",
         page("apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"),
         patience_seconds=90)
 async def _(cloud):

@@ -46,7 +46,8 @@ async def _(cloud):
     await refused(cloud, 403, "User is not authorized to access this resource", authorizer={"policy": "other"})
 
 
-@expect("handshake.unauthorized", "An authorizer that fails with `Unauthorized` has its client answered with 401.", ROUTES)
+@expect("handshake.unauthorized", "An authorizer that fails with `Unauthorized` has its client answered with 401.",
+        ROUTES)
 async def _(cloud):
     await refused(cloud, 401, "Unauthorized", authorizer={"do": "unauthorized"})
 
@@ -80,7 +81,8 @@ async def _(cloud):
     same(await cloud.seen(lambda event: is_connect(event, tag)), [], "its $connect events")
 
 
-@expect("handshake.connect-refuses", "The client is answered with the status 401 or 403 that $connect answers.", ROUTES)
+@expect("handshake.connect-refuses", "The client is answered with the status 401 or 403 that $connect answers.",
+        ROUTES)
 async def _(cloud):
     await refused(cloud, 401, connect={"status": 401})
     await refused(cloud, 403, connect={"status": 403})

@@ -44,7 +44,8 @@ async def stored(cloud, owner, position=1):
     return answer.get("Item")
 
 
-@expect("table.put-once", "A put on the condition that there is nothing succeeds once; ALL_OLD shows what there is.", CONDITIONS)
+@expect("table.put-once", "A put on the condition that there is nothing succeeds once; ALL_OLD shows what there is.",
+        CONDITIONS)
 async def _(cloud):
     owner = unique()
     put = {"Item": {**key(owner), "state": {"S": "first"}}, "ConditionExpression": "attribute_not_exists(#p)",
@@ -110,7 +111,8 @@ async def _(cloud):
         )
 
 
-@expect("table.update", "`SET a = a + :n` needs an `a`; `if_not_exists` gives one; both return what they made.", UPDATES)
+@expect("table.update", "`SET a = a + :n` needs an `a`; `if_not_exists` gives one; both return what they made.",
+        UPDATES)
 async def _(cloud):
     owner = unique()
     update = lambda expression, **values: call(
@@ -199,7 +201,8 @@ async def _(cloud):
     same([await stored(cloud, owner, n) is not None for n in (1, 2, 3)], [True] * 3, "whether they are there")
 
 
-@expect("transaction.none", "A failed condition cancels all, with a reason for each item and ALL_OLD where asked.", TRANSACTIONS)
+@expect("transaction.none", "A failed condition cancels all, with a reason for each item and ALL_OLD where asked.",
+        TRANSACTIONS)
 async def _(cloud):
     owner = unique()
     await call(cloud, "put_item", Item={**key(owner, 2), "a": {"N": "7"}})
@@ -268,7 +271,8 @@ async def filled(cloud, count, size=0):
     return owner
 
 
-@expect("query.range", "A query takes a range of the sort key as numbers, backwards, page by page.", model("dynamodb", "Query"))
+@expect("query.range", "A query takes a range of the sort key as numbers, backwards, page by page.", model("dynamodb",
+        "Query"))
 async def _(cloud):
     owner = await filled(cloud, 12)
     query = {
@@ -286,7 +290,8 @@ async def _(cloud):
     same(found, list(range(10, -1, -1)), "what is found")
 
 
-@expect("query.index", "A local index is read in its own order, also strongly consistent, without what lacks its key.", INDEXES)
+@expect("query.index", "A local index is read in its own order, also strongly consistent, without what lacks its key.",
+        INDEXES)
 async def _(cloud):
     owner = await filled(cloud, 5)
     await call(cloud, "put_item", Item=key(owner, 99))
@@ -320,7 +325,8 @@ async def _(cloud):
 
 
 # ---- limits -------------------------------------------------------------------------------------
-@expect("table.batch", "A batch writes 25 items; 26, and one key twice, are refused.", model("dynamodb", "BatchWriteItem"))
+@expect("table.batch", "A batch writes 25 items; 26, and one key twice, are refused.", model("dynamodb",
+        "BatchWriteItem"))
 async def _(cloud):
     owner = unique()
     puts = [{"PutRequest": {"Item": key(owner, n)}} for n in range(26)]
@@ -356,12 +362,14 @@ async def _(cloud):
     await refused(cloud, "ValidationException", "put_item", Item=wrong_index)
 
 
-@expect("table.unknown", "A table that does not exist: ResourceNotFoundException.", model("dynamodb", "ResourceNotFoundException"))
+@expect("table.unknown", "A table that does not exist: ResourceNotFoundException.", model("dynamodb",
+        "ResourceNotFoundException"))
 async def _(cloud):
     await refused(cloud, "ResourceNotFoundException", "get_item", TableName="nobody-has-it", Key=key("x"))
 
 
-@expect("table.ttl", "Expiry is on, by the attribute that the template names.", model("dynamodb", "DescribeTimeToLive"))
+@expect("table.ttl", "Expiry is on, by the attribute that the template names.", model("dynamodb",
+        "DescribeTimeToLive"))
 async def _(cloud):
     told = await call(cloud, "describe_time_to_live")
     expected = {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
