@@ -266,16 +266,7 @@ fn parameters(
         }
         values.insert(parameter, value);
     }
-    match surroundings
-        .parameters
-        .keys()
-        .find(|given| !values.contains_key(*given))
-    {
-        Some(unknown) => Err(TemplateError::UnknownParameter {
-            parameter: unknown.clone(),
-        }),
-        None => Ok(values),
-    }
+    Ok(values)
 }
 
 fn yaml_scalar(place: &Place, yaml: &Yaml) -> Result<String, TemplateError> {

@@ -9,6 +9,8 @@ use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,6 +24,13 @@ use super::{Gateway, clock};
 /// that the client gets to read its 413.
 const DISCARDED_BYTES_MAX: usize = 10 * 1024 * 1024;
 
+/// What is not even of the form of an id. That real APIs tell it from an unknown one is reported
+/// (<https://github.com/localstack/localstack/issues/4694>).
+const MALFORMED: Refusal = Refusal::new(
+    StatusCode::BAD_REQUEST,
+    "BadRequestException",
+    "Invalid connectionId",
+);
 const GONE: Refusal = Refusal::new(StatusCode::GONE, "GoneException", "Gone");
 const TOO_LARGE: Refusal = Refusal::new(
     StatusCode::PAYLOAD_TOO_LARGE,
@@ -84,6 +93,9 @@ async fn answer(gateway: &Gateway, target: &Target, request: Request) -> Result<
     }
     if !gateway.0.requests.take() {
         return Err(LIMIT_EXCEEDED);
+    }
+    if URL_SAFE.decode(&target.id).is_err() {
+        return Err(MALFORMED);
     }
     let method = request.method().clone();
     if method == Method::POST {

@@ -339,7 +339,7 @@ fn record(queue: &str, message: &ReceivedMessage) -> Value {
         .iter()
         .map(|(name, value)| (name, attribute(value)))
         .collect();
-    json!({
+    let mut record = json!({
         "messageId": message.message_id,
         "receiptHandle": message.receipt_handle,
         "body": message.body,
@@ -349,7 +349,13 @@ fn record(queue: &str, message: &ReceivedMessage) -> Value {
         "eventSource": "aws:sqs",
         "eventSourceARN": sqs::arn(queue),
         "awsRegion": sqs::REGION,
-    })
+    });
+    // Not in the guide's example, but in events that were logged from real queues.
+    if let (Some(md5), Some(record)) = (message.md5_of_message_attributes(), record.as_object_mut())
+    {
+        record.insert("md5OfMessageAttributes".to_owned(), json!(md5));
+    }
+    record
 }
 
 #[cfg(test)]
@@ -405,6 +411,7 @@ mod tests {
                 },
             },
             "md5OfBody": "md5",
+            "md5OfMessageAttributes": message("m-1", "").md5_of_message_attributes(),
             "eventSource": "aws:sqs",
             "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:turns.fifo",
             "awsRegion": "us-east-1",

@@ -83,7 +83,10 @@ fn milliseconds(time: Duration) -> String {
 pub(super) fn how(exit: &io::Result<ExitStatus>) -> String {
     match exit {
         Ok(status) if status.success() => "without providing a reason".to_owned(),
-        Ok(status) => format!("with error: {status}"),
+        Ok(status) => match status.code() {
+            Some(code) => format!("with error: exit status {code}"),
+            None => format!("with error: {status}"),
+        },
         Err(error) => format!("with error: {error}"),
     }
 }

@@ -247,6 +247,13 @@ fn check_attribute(name: &str, attribute: &MessageAttribute) -> Result<(), SqsEr
     Ok(())
 }
 
+impl ReceivedMessage {
+    /// The checksum over its attributes; `None` without any.
+    pub fn md5_of_message_attributes(&self) -> Option<String> {
+        md5_of_attributes(self.message_attributes.iter())
+    }
+}
+
 /// MD5 in hex.
 pub(super) fn md5_hex(bytes: &[u8]) -> String {
     format!("{:x}", md5::compute(bytes))

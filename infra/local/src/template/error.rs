@@ -134,12 +134,6 @@ pub enum TemplateError {
         /// The name.
         name: String,
     },
-    /// A value for a parameter that the template does not declare.
-    #[error("there is no parameter {parameter}; correct the name or declare it")]
-    UnknownParameter {
-        /// The name.
-        parameter: String,
-    },
     /// A parameter without a default and without a value.
     #[error("the parameter {parameter} has no default; give it a value")]
     MissingParameter {

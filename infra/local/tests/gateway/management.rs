@@ -76,7 +76,7 @@ async fn an_id_is_gone_until_it_is_open_and_after_it_was() -> Result<()> {
     assert_eq!(u16::from(client.closed().await?.code), 1000);
     stack.call_of("$disconnect").await?.ok().await?;
     for method in ["POST", "GET", "DELETE"] {
-        for id in [id.as_str(), "never-was="] {
+        for id in [id.as_str(), "L0SM9cOFvHcCIhw="] {
             let gone = stack.manage(method, id, b"").await?;
             assert_eq!(
                 (gone.status, gone.error_type()),

@@ -131,7 +131,7 @@ async fn a_process_that_ends_fails_its_invocation_only() -> Result<()> {
     let InvokeError::Crashed { how, log, .. } = &error else {
         anyhow::bail!("{error}")
     };
-    assert_eq!(how, "with error: exit status: 1");
+    assert_eq!(how, "with error: exit status 1");
     assert!(log.contains("the event asked for an exit"), "{log}");
     pid(&invoke(&lambda, json!({})).await?)?;
     lambda.shutdown().await;
@@ -188,7 +188,7 @@ async fn a_function_that_does_not_start_says_why() -> Result<()> {
             anyhow::bail!("{error}")
         };
         assert_eq!(function, "echo");
-        assert_eq!(reason, "the process exited with error: exit status: 1");
+        assert_eq!(reason, "the process exited with error: exit status 1");
         assert!(log.contains("ECHO_INIT says so"), "{log}");
     }
     lambda.shutdown().await;
