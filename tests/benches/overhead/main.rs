@@ -178,7 +178,11 @@ async fn open_loop(programs: &Path, store: Store, model: &Arc<Model>, pace: Pace
     say(&format!(
         "  functions together {cpu:.2?} of CPU a message; the platform {platform:.2?} beside them"
     ))?;
-    if matches!(store, Store::Memory) {
+    if !keeps_up(&turns, pace) {
+        say(
+            "  it does NOT keep up: the machine is too busy, and the CPU of many cold starts is in it",
+        )?;
+    } else if matches!(store, Store::Memory) {
         highest_pace(&mut class, pace).await?;
     }
     stack.process.stop().await?;
