@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use crate::gateway::{BinaryFrames, Limits};
 
@@ -40,6 +40,16 @@ pub struct Sockets {
         value_parser = |text: &str| shortened(text, Limits::default().life)
     )]
     pub connection_life: Duration,
+    /// New sockets a second, and at once: AWS's 500 or less
+    #[arg(
+        long,
+        env = "SPARKLE_CONNECTION_RATE",
+        default_value_t = Limits::default().connections_per_second,
+        global = true,
+        value_name = "NUMBER",
+        value_parser = value_parser!(u32).range(1..=500)
+    )]
+    pub connection_rate: u32,
     /// Carry binary frames in both directions, which API Gateway does not: Protobuf without base64
     #[arg(long, env = "SPARKLE_BINARY_FRAMES", global = true)]
     pub binary_frames: bool,
@@ -52,6 +62,7 @@ impl Sockets {
             integration_timeout: self.integration_timeout,
             idle_timeout: self.idle_timeout,
             life: self.connection_life,
+            connections_per_second: self.connection_rate,
             binary_frames: if self.binary_frames {
                 BinaryFrames::Carry
             } else {

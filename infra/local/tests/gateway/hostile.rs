@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use sparkle_local::gateway::Limits;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::interval;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -271,6 +272,26 @@ async fn a_client_that_never_reads_is_closed_when_its_time_is_over() -> Result<(
     disconnect.ok().await?;
     assert_eq!(stack.sockets().as_deref(), Some("0"));
     stack.stop(client).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_client_sends_before_it_is_let_in_waits_for_that() -> Result<()> {
+    let mut stack = Stack::start(plain_api(), Limits::default()).await?;
+    let mut stream = TcpStream::connect(stack.address).await?;
+    let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let early = frame(FINAL | TEXT, b"early");
+    stream
+        .write_all(&[upgrade.as_bytes(), &early].concat())
+        .await?;
+    let connect = stack.call_of("$connect").await?;
+    assert!(stack.is_quiet().await, "it is not let in yet");
+    connect.ok().await?;
+    let message = stack.call_of("$default").await?;
+    assert_eq!(message.event["body"], "early");
+    message.ok().await?;
+    stack.stop(stream).await;
     Ok(())
 }
 
