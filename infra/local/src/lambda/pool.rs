@@ -7,7 +7,9 @@
 
 use std::{
     collections::VecDeque,
+    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -16,7 +18,9 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Executable, InvokeError, Platform, WhenBusy, instance};
 
-/// Instances of a function without `ReservedConcurrentExecutions`: a laptop, not a region.
+/// Instances of a function, for each core and in all: a laptop, not a region. More of them would starve
+/// what serves their tables and queues; what exceeds it waits, as on AWS at the account's limit.
+const INSTANCES_PER_CORE: usize = 10;
 const INSTANCES_MAX: usize = 50;
 /// Invocations that may wait for one function.
 const WAITING_MAX: usize = 1_000;
@@ -32,6 +36,9 @@ pub(super) struct Pool {
     pub(super) executable: Executable,
     pub(super) platform: Arc<Platform>,
     instances_max: usize,
+    /// Instances that start at once. To start is work, unlike most of what functions do: more than
+    /// the machine has cores for would only hold each other up, and those that run.
+    starting_max: usize,
     state: Mutex<State>,
 }
 
@@ -58,6 +65,8 @@ struct State {
     /// Instances that will take a job in a moment: those that start, and those that have
     /// answered but not asked for the next job yet.
     soon_free: usize,
+    /// Of these, the ones that start.
+    starting: usize,
     /// All instances: starting, busy and idle.
     instances: usize,
     last_instance_id: u64,
@@ -86,11 +95,14 @@ impl Pool {
     pub(super) fn new(executable: Executable, platform: Arc<Platform>) -> Pool {
         let reserved = executable.function.concurrency_max;
         let reserved = reserved.and_then(|reserved| usize::try_from(reserved).ok());
-        let instances_max = reserved.unwrap_or(INSTANCES_MAX).min(INSTANCES_MAX);
+        let cores = thread::available_parallelism().map_or(2, NonZero::get);
+        let possible = cores.saturating_mul(INSTANCES_PER_CORE).min(INSTANCES_MAX);
+        let instances_max = reserved.unwrap_or(possible).min(possible);
         Pool {
             executable,
             platform,
             instances_max,
+            starting_max: cores,
             state: Mutex::default(),
         }
     }
@@ -179,19 +191,21 @@ impl Pool {
         }
         let mut state = self.state();
         state.starts_slowly = true;
-        state.soon_free = state.soon_free.saturating_sub(1);
+        started(&mut state);
         state.instances = state.instances.saturating_sub(1);
         self.start_what_is_needed(&mut state);
     }
 
     /// A new instance is ready.
-    pub(super) fn ready(&self, instance_id: u64) -> NextJob {
+    pub(super) fn ready(self: &Arc<Self>, instance_id: u64) -> NextJob {
         let mut state = self.state();
-        state.soon_free = state.soon_free.saturating_sub(1);
+        started(&mut state);
         state.failures_in_a_row = 0;
         state.no_start_before = None;
         state.starts_slowly = false;
-        next_job(&mut state, instance_id)
+        let next = next_job(&mut state, instance_id);
+        self.start_what_is_needed(&mut state);
+        next
     }
 
     /// An instance has answered its job, and the next one need not start another instance.
@@ -243,7 +257,7 @@ impl Pool {
     /// A new instance has failed. The first job in the line gets to know why.
     pub(super) fn failed(self: &Arc<Self>, error: InvokeError) {
         let mut state = self.state();
-        state.soon_free = state.soon_free.saturating_sub(1);
+        started(&mut state);
         state.instances = state.instances.saturating_sub(1);
         let back_off = BACK_OFF_MIN.saturating_mul(1_u32 << state.failures_in_a_row.min(10));
         state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
@@ -278,6 +292,7 @@ impl Pool {
         while !state.closed
             && state.waiting.len() > state.soon_free
             && state.instances < self.instances_max
+            && state.starting < self.starting_max
         {
             self.start(state, None);
         }
@@ -285,6 +300,7 @@ impl Pool {
 
     fn start(self: &Arc<Self>, state: &mut State, settled: Option<oneshot::Sender<()>>) {
         state.soon_free = state.soon_free.saturating_add(1);
+        state.starting = state.starting.saturating_add(1);
         state.instances = state.instances.saturating_add(1);
         state.last_instance_id = state.last_instance_id.wrapping_add(1);
         let task = instance::run(Arc::clone(self), state.last_instance_id, settled);
@@ -314,6 +330,12 @@ impl Drop for SoonFree {
 pub(super) enum Withdrawn {
     Yes,
     No,
+}
+
+/// A start is over, well or not.
+fn started(state: &mut State) {
+    state.soon_free = state.soon_free.saturating_sub(1);
+    state.starting = state.starting.saturating_sub(1);
 }
 
 fn next_job(state: &mut State, instance_id: u64) -> NextJob {
