@@ -1,7 +1,8 @@
 //! A cold start: logs, SDK settings, and the loop that serves invocations.
 //!
 //! The SDK is configured by hand instead of through `aws-config`, whose credential chain a Lambda
-//! function never uses: that is a third of the binary and of the start (see docs/adr/0002).
+//! function never uses: that is a third of the binary and of the start (see docs/adr/0002). What else a
+//! start must not cost is in docs/adr/0005.
 
 use std::{
     fmt::Debug,
@@ -13,17 +14,22 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_types::SdkConfig;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use sparkle_core::unit::Timestamp;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{config, config::ConfigError, failure::Failure};
 
 /// Why a function could not start.
 pub use lambda_runtime::Error as BootError;
+
+/// The only roots that AWS's endpoints need. To read the machine's own, well over a hundred, would be nine
+/// tenths of a cold start.
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
 
 /// What every typed client is made from.
 #[derive(Debug, Clone)]
@@ -33,7 +39,9 @@ pub struct Aws {
 
 /// Reads region, credentials and time limits; makes no call.
 ///
-/// One call may take 5 s in three tries: less than any function's own timeout.
+/// One call may take 5 s in three tries: less than any function's own timeout. Endpoints are trusted by
+/// Amazon's own roots; `SSL_CERT_FILE` has the machine's store trusted instead, for a proxy that looks
+/// into TLS.
 ///
 /// # Errors
 /// [`ConfigError::Missing`] if the platform set no region or credentials.
@@ -47,6 +55,7 @@ pub fn aws() -> Result<Aws, ConfigError> {
     );
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(trust()?)
         .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
@@ -62,6 +71,15 @@ pub fn aws() -> Result<Aws, ConfigError> {
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .build();
     Ok(Aws { sdk })
+}
+
+fn trust() -> Result<TlsContext, ConfigError> {
+    let store = match config::optional("SSL_CERT_FILE") {
+        Some(_) => TrustStore::default(),
+        None => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
+    };
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.map_err(|error| ConfigError::Trust(Box::new(error)))
 }
 
 impl Aws {
@@ -99,17 +117,18 @@ impl Aws {
 
 /// Starts structured logs: one JSON object a line on stdout, with the trace id of the current span.
 ///
-/// The level is `RUST_LOG`, `info` if unset. Logs carry no message text, token or key (R-OBS-4).
+/// The level is `RUST_LOG`, such as `info` or `info,turn_worker=debug`; `info` if it is unset or no level.
+/// Logs carry no message text, token or key (R-OBS-4).
 pub fn logs() {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let levels = config::optional("RUST_LOG").and_then(|levels| levels.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_target(false)
-        .with_env_filter(level)
-        .init();
+        .with_filter(levels.unwrap_or(Targets::new().with_default(LevelFilter::INFO)));
+    tracing_subscriber::registry().with(lines).init();
 }
 
 /// Serves invocations until the platform ends the process.
@@ -145,4 +164,36 @@ fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::default().after(since_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// SHA-256 fingerprints as Amazon Trust Services publishes them.
+    #[test]
+    fn the_roots_are_amazons() {
+        let pem = std::str::from_utf8(AMAZON_ROOTS).unwrap();
+        let fingerprints: Vec<String> = pem
+            .split("-----BEGIN CERTIFICATE-----")
+            .skip(1)
+            .map(|rest| {
+                let body = rest.split("-----END").next().unwrap().replace('\n', "");
+                let der = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, body).unwrap();
+                format!("{:x}", Sha256::digest(der))
+            })
+            .collect();
+        assert_eq!(
+            fingerprints,
+            [
+                "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
+                "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
+                "18ce6cfe7bf14e60b2e347b8dfe868cb31d02ebb3ada271569f50343b46db3a4",
+                "e35d28419ed02025cfa69038cd623962458da5c695fbdea3c22b0bfb25897092",
+                "568d6905a2c88708a4b3025190edcfedb1974a606a13c6e5290fcb2ae63edab5",
+            ]
+        );
+    }
 }

@@ -263,13 +263,21 @@ impl Known {
 }
 
 impl IssuerKeys {
-    fn at(url: &str) -> Result<Self, reqwest::Error> {
-        // An error means that one is installed already, which serves as well.
-        drop(rustls::crypto::ring::default_provider().install_default());
+    fn at(url: &str) -> Result<Self, ConfigError> {
+        // Roots that are compiled in and parsed already, as those of AWS's own endpoints in `boot`.
+        let roots = rustls::RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         let http = reqwest::Client::builder()
             .timeout(JWKS_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(0) // by the next fetch the connection is long dead
+            .tls_backend_preconfigured(tls)
             .build()?;
         let url = http.get(url).build()?.url().clone();
         Ok(Self {

@@ -11,10 +11,12 @@ mod request;
 mod sse;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
+use rustls::RootCertStore;
 use tokio::time::{Instant, timeout};
 
 use crate::Timeouts;
@@ -87,7 +89,7 @@ impl Client {
         let endpoint = endpoint(base_url)?;
         let authorization = api_key.map(authorization).transpose()?;
         Ok(Self {
-            http: http_client(&endpoint, timeouts)?,
+            http: http_client(timeouts)?,
             answer_cap: AnswerCap::known_by(&endpoint),
             endpoint,
             authorization,
@@ -204,22 +206,27 @@ fn authorization(ApiKey(key): &ApiKey) -> Result<HeaderValue, SettingsError> {
     Ok(value)
 }
 
-fn http_client(endpoint: &Url, timeouts: Timeouts) -> Result<reqwest::Client, SettingsError> {
-    // It fails where the process has a provider already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let mut builder = reqwest::Client::builder()
+fn http_client(timeouts: Timeouts) -> Result<reqwest::Client, SettingsError> {
+    // Roots that are compiled in, and parsed already: to read the machine's own, well over a hundred,
+    // would be most of a cold start.
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SettingsError::Tls(Box::new(error)))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true)
         // A key must not travel to where a redirect or a variable of the environment points.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .user_agent(concat!("sparkle/", env!("CARGO_PKG_VERSION")));
-    if endpoint.scheme() == "http" {
-        // Without TLS, the machine's root certificates are neither read nor missed.
-        builder = builder.tls_certs_only([]);
-    }
-    builder
+        .user_agent(concat!("sparkle/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| SettingsError::Tls(Box::new(error.without_url())))
 }
