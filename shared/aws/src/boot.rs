@@ -7,6 +7,7 @@
 use std::{
     fmt::Debug,
     future::Future,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +15,7 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig,
 };
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_types::SdkConfig;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
@@ -22,29 +23,27 @@ use sparkle_core::unit::Timestamp;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config, config::ConfigError, failure::Failure};
+use crate::{config, config::ConfigError, failure::Failure, trust};
 
 /// Why a function could not start.
 pub use lambda_runtime::Error as BootError;
-
-/// The only roots that AWS's endpoints need. To read the machine's own, well over a hundred, would be nine
-/// tenths of a cold start.
-const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
 
 /// What every typed client is made from.
 #[derive(Debug, Clone)]
 pub struct Aws {
     pub(crate) sdk: SdkConfig,
+    /// Opened by the first table.
+    pub(crate) dynamo: OnceLock<aws_sdk_dynamodb::Client>,
 }
 
 /// Reads region, credentials and time limits; makes no call.
 ///
-/// One call may take 5 s in three tries: less than any function's own timeout. Endpoints are trusted by
-/// Amazon's own roots; `SSL_CERT_FILE` has the machine's store trusted instead, for a proxy that looks
-/// into TLS.
+/// One call may take 5 s in three tries: less than any function's own timeout. Whom it trusts is said in
+/// [`trust`].
 ///
 /// # Errors
-/// [`ConfigError::Missing`] if the platform set no region or credentials.
+/// [`ConfigError::Missing`] if the platform set no region or credentials;
+/// [`ConfigError::Certificates`] if `SSL_CERT_FILE` is set and holds none.
 pub fn aws() -> Result<Aws, ConfigError> {
     let credentials = Credentials::new(
         config::required("AWS_ACCESS_KEY_ID")?,
@@ -55,7 +54,7 @@ pub fn aws() -> Result<Aws, ConfigError> {
     );
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(trust()?)
+        .tls_context(trust::aws()?)
         .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
@@ -70,16 +69,10 @@ pub fn aws() -> Result<Aws, ConfigError> {
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .build();
-    Ok(Aws { sdk })
-}
-
-fn trust() -> Result<TlsContext, ConfigError> {
-    let store = match config::optional("SSL_CERT_FILE") {
-        Some(_) => TrustStore::default(),
-        None => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
-    };
-    let context = TlsContext::builder().with_trust_store(store).build();
-    context.map_err(|error| ConfigError::Trust(Box::new(error)))
+    Ok(Aws {
+        sdk,
+        dynamo: OnceLock::new(),
+    })
 }
 
 impl Aws {
@@ -164,36 +157,4 @@ fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::default().after(since_epoch)
-}
-
-#[cfg(test)]
-mod tests {
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-
-    /// SHA-256 fingerprints as Amazon Trust Services publishes them.
-    #[test]
-    fn the_roots_are_amazons() {
-        let pem = std::str::from_utf8(AMAZON_ROOTS).unwrap();
-        let fingerprints: Vec<String> = pem
-            .split("-----BEGIN CERTIFICATE-----")
-            .skip(1)
-            .map(|rest| {
-                let body = rest.split("-----END").next().unwrap().replace('\n', "");
-                let der = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, body).unwrap();
-                format!("{:x}", Sha256::digest(der))
-            })
-            .collect();
-        assert_eq!(
-            fingerprints,
-            [
-                "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
-                "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
-                "18ce6cfe7bf14e60b2e347b8dfe868cb31d02ebb3ada271569f50343b46db3a4",
-                "e35d28419ed02025cfa69038cd623962458da5c695fbdea3c22b0bfb25897092",
-                "568d6905a2c88708a4b3025190edcfedb1974a606a13c6e5290fcb2ae63edab5",
-            ]
-        );
-    }
 }
