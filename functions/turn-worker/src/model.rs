@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sparkle_aws::{
     boot::{Aws, BootError},
-    config,
+    config, trust,
 };
 use sparkle_llm::{ApiKey, Llm, Scripting, Settings, Timeouts};
 
@@ -44,5 +44,6 @@ pub async fn open(aws: &Aws) -> Result<Llm, BootError> {
         api_key,
         timeouts,
         scripting,
+        roots: trust::given_roots()?,
     })?)
 }

@@ -164,9 +164,10 @@ fn span_seconds(text: &str) -> Result<u64, String> {
         .ok_or_else(mistake)
 }
 
-/// Variables of the shell that functions see: those of Sparkle and the log level.
+/// Variables of the shell that functions see: those of Sparkle, the log level and whom TLS trusts.
 pub fn shell_environment() -> BTreeMap<String, String> {
-    let is_for_functions = |name: &str| name.starts_with("SPARKLE_") || name == "RUST_LOG";
+    let is_for_functions =
+        |name: &str| name.starts_with("SPARKLE_") || matches!(name, "RUST_LOG" | "SSL_CERT_FILE");
     std::env::vars()
         .filter(|(name, _)| is_for_functions(name))
         .collect()

@@ -1,11 +1,13 @@
 //! A cold start: logs, SDK settings, and the loop that serves invocations.
 //!
 //! The SDK is configured by hand instead of through `aws-config`, whose credential chain a Lambda
-//! function never uses: that is a third of the binary and of the start (see docs/adr/0002).
+//! function never uses: that is a third of the binary and of the start (see docs/adr/0002). What else a
+//! start must not cost is in docs/adr/0005.
 
 use std::{
     fmt::Debug,
     future::Future,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,9 +20,10 @@ use aws_types::SdkConfig;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use sparkle_core::unit::Timestamp;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config, config::ConfigError, failure::Failure};
+use crate::{config, config::ConfigError, failure::Failure, trust};
 
 /// Why a function could not start.
 pub use lambda_runtime::Error as BootError;
@@ -29,14 +32,18 @@ pub use lambda_runtime::Error as BootError;
 #[derive(Debug, Clone)]
 pub struct Aws {
     pub(crate) sdk: SdkConfig,
+    /// Opened by the first table.
+    pub(crate) dynamo: OnceLock<aws_sdk_dynamodb::Client>,
 }
 
 /// Reads region, credentials and time limits; makes no call.
 ///
-/// One call may take 5 s in three tries: less than any function's own timeout.
+/// One call may take 5 s in three tries: less than any function's own timeout. Whom it trusts is said in
+/// [`trust`].
 ///
 /// # Errors
-/// [`ConfigError::Missing`] if the platform set no region or credentials.
+/// [`ConfigError::Missing`] if the platform set no region or credentials;
+/// [`ConfigError::Certificates`] if `SSL_CERT_FILE` is set and holds none.
 pub fn aws() -> Result<Aws, ConfigError> {
     let credentials = Credentials::new(
         config::required("AWS_ACCESS_KEY_ID")?,
@@ -47,6 +54,7 @@ pub fn aws() -> Result<Aws, ConfigError> {
     );
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(trust::aws()?)
         .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
@@ -61,7 +69,10 @@ pub fn aws() -> Result<Aws, ConfigError> {
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .build();
-    Ok(Aws { sdk })
+    Ok(Aws {
+        sdk,
+        dynamo: OnceLock::new(),
+    })
 }
 
 impl Aws {
@@ -99,17 +110,18 @@ impl Aws {
 
 /// Starts structured logs: one JSON object a line on stdout, with the trace id of the current span.
 ///
-/// The level is `RUST_LOG`, `info` if unset. Logs carry no message text, token or key (R-OBS-4).
+/// The level is `RUST_LOG`, such as `info` or `info,turn_worker=debug`; `info` if it is unset or no level.
+/// Logs carry no message text, token or key (R-OBS-4).
 pub fn logs() {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let levels = config::optional("RUST_LOG").and_then(|levels| levels.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_target(false)
-        .with_env_filter(level)
-        .init();
+        .with_filter(levels.unwrap_or(Targets::new().with_default(LevelFilter::INFO)));
+    tracing_subscriber::registry().with(lines).init();
 }
 
 /// Serves invocations until the platform ends the process.

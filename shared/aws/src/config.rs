@@ -13,6 +13,8 @@
 //! | `SPARKLE_LLM_TIMEOUT_SECONDS` | longest silence of the endpoint, 30 s if unset |
 //! | `SPARKLE_LLM_SCRIPTED` | `1` lets tests script the offline model |
 //! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
+//! | `SSL_CERT_FILE` | a file of the only root certificates to trust; if unset, those that are compiled in |
+//! | `RUST_LOG` | levels of logs, `info` if unset |
 //! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK |
 
 use sparkle_core::price::Catalogue;
@@ -40,6 +42,12 @@ pub enum ConfigError {
     /// A secret has no text.
     #[error("the secret named by {0} holds no text")]
     EmptySecret(&'static str),
+    /// `SSL_CERT_FILE` names no file of root certificates in PEM.
+    #[error("the file that SSL_CERT_FILE names holds no usable root certificates in PEM")]
+    Certificates(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// TLS could not be set up.
+    #[error("TLS could not be set up")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An HTTP client could not be made.
     #[error("no HTTP client could be made")]
     Http(#[from] reqwest::Error),

@@ -9,6 +9,7 @@
 //! | [`token`] | JWTs: keys, their rotation, claims |
 //! | [`push`] | posting to a socket |
 //! | [`queue`] | sending a job, in order and once |
+//! | [`trust`] | root certificates |
 //! | [`table`] | every item, key and expression in DynamoDB |
 //! | [`metric`] | CloudWatch's embedded metric format |
 
@@ -21,3 +22,4 @@ pub mod push;
 pub mod queue;
 pub mod table;
 pub mod token;
+pub mod trust;

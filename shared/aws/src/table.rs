@@ -72,10 +72,14 @@ where
     }
 }
 
+/// One for all tables: each takes half a million instructions of a cold start to open.
 fn client(aws: &Aws) -> Client {
-    let mut config = aws_sdk_dynamodb::config::Builder::from(&aws.sdk);
-    config.set_endpoint_url(config::optional("AWS_ENDPOINT_URL_DYNAMODB"));
-    Client::from_conf(config.build())
+    let open = || {
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&aws.sdk);
+        config.set_endpoint_url(config::optional("AWS_ENDPOINT_URL_DYNAMODB"));
+        Client::from_conf(config.build())
+    };
+    aws.dynamo.get_or_init(open).clone()
 }
 
 type Item = HashMap<String, AttributeValue>;

@@ -8,6 +8,8 @@
 //! An issuer that is away, or answers with anything but a key set, changes nothing: keys that were known
 //! stay known, and a token with another key is neither good nor bad.
 
+mod signature;
+
 use std::{
     fmt::Debug,
     sync::{Arc, PoisonError, RwLock},
@@ -27,6 +29,7 @@ use crate::{
     boot::Aws,
     config::{self, ConfigError},
     failure::causes,
+    trust,
 };
 
 /// Longest wait for an issuer's keys: less than a learner waits for a handshake.
@@ -172,6 +175,7 @@ impl Tokens {
         if secret.is_empty() {
             return Err(ConfigError::EmptySecret("SPARKLE_JWT_SECRET_NAME"));
         }
+        signature::install();
         Ok(Self {
             keys: Keys::Secret(DecodingKey::from_secret(secret)),
             issuer,
@@ -184,6 +188,7 @@ impl Tokens {
     /// # Errors
     /// [`ConfigError::Http`] if nothing can be fetched from such a URL.
     pub fn with_jwks(url: &str, issuer: String, audience: String) -> Result<Self, ConfigError> {
+        signature::install();
         Ok(Self {
             keys: Keys::Issuer(Arc::new(IssuerKeys::at(url)?)),
             issuer,
@@ -263,13 +268,12 @@ impl Known {
 }
 
 impl IssuerKeys {
-    fn at(url: &str) -> Result<Self, reqwest::Error> {
-        // An error means that one is installed already, which serves as well.
-        drop(rustls::crypto::ring::default_provider().install_default());
+    fn at(url: &str) -> Result<Self, ConfigError> {
         let http = reqwest::Client::builder()
             .timeout(JWKS_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(0) // by the next fetch the connection is long dead
+            .tls_backend_preconfigured(trust::public()?)
             .build()?;
         let url = http.get(url).build()?.url().clone();
         Ok(Self {

@@ -170,7 +170,7 @@ pub enum SettingsError {
     /// The key cannot be sent in a header.
     #[error("SPARKLE_LLM_API_KEY has characters that no HTTP header can carry")]
     ApiKey,
-    /// TLS cannot be set up, for example because the machine has no root certificates.
+    /// TLS cannot be set up.
     #[error("the HTTP client for SPARKLE_LLM_BASE_URL cannot be set up")]
     Tls(#[source] Source),
 }

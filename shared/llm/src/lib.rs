@@ -45,6 +45,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Whether the offline model obeys scripts in messages.
     pub scripting: Scripting,
+    /// Who may vouch for a provider's certificate; `None`: Mozilla's roots, compiled in and parsed
+    /// already, since to read the machine's own would be most of a cold start.
+    pub roots: Option<rustls::RootCertStore>,
 }
 
 /// Whether the offline model obeys an [`offline::Script`] in the newest user message.
@@ -93,7 +96,12 @@ impl Llm {
                 Scripting::Obeyed => offline::Tutor::scripted(),
             }));
         }
-        let client = openai::Client::new(base_url, settings.api_key.as_ref(), settings.timeouts)?;
+        let client = openai::Client::new(
+            base_url,
+            settings.api_key.as_ref(),
+            settings.timeouts,
+            settings.roots.clone(),
+        )?;
         Ok(Self::OpenAi(client))
     }
 

@@ -11,10 +11,12 @@ mod request;
 mod sse;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
+use rustls::RootCertStore;
 use tokio::time::{Instant, timeout};
 
 use crate::Timeouts;
@@ -75,7 +77,7 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// `base_url` is what comes before `/chat/completions`; a query, such as Azure's
-    /// `?api-version=…`, is kept. Opens no connection.
+    /// `?api-version=…`, is kept. `roots` as in [`Settings`](crate::Settings). Opens no connection.
     ///
     /// # Errors
     /// See [`SettingsError`].
@@ -83,11 +85,12 @@ impl Client {
         base_url: &str,
         api_key: Option<&ApiKey>,
         timeouts: Timeouts,
+        roots: Option<RootCertStore>,
     ) -> Result<Self, SettingsError> {
         let endpoint = endpoint(base_url)?;
         let authorization = api_key.map(authorization).transpose()?;
         Ok(Self {
-            http: http_client(&endpoint, timeouts)?,
+            http: http_client(timeouts, roots)?,
             answer_cap: AnswerCap::known_by(&endpoint),
             endpoint,
             authorization,
@@ -204,22 +207,28 @@ fn authorization(ApiKey(key): &ApiKey) -> Result<HeaderValue, SettingsError> {
     Ok(value)
 }
 
-fn http_client(endpoint: &Url, timeouts: Timeouts) -> Result<reqwest::Client, SettingsError> {
-    // It fails where the process has a provider already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let mut builder = reqwest::Client::builder()
+fn http_client(
+    timeouts: Timeouts,
+    roots: Option<RootCertStore>,
+) -> Result<reqwest::Client, SettingsError> {
+    let roots = roots.unwrap_or_else(|| RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    });
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SettingsError::Tls(Box::new(error)))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true)
         // A key must not travel to where a redirect or a variable of the environment points.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .user_agent(concat!("sparkle/", env!("CARGO_PKG_VERSION")));
-    if endpoint.scheme() == "http" {
-        // Without TLS, the machine's root certificates are neither read nor missed.
-        builder = builder.tls_certs_only([]);
-    }
-    builder
+        .user_agent(concat!("sparkle/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| SettingsError::Tls(Box::new(error.without_url())))
 }
@@ -286,7 +295,7 @@ mod tests {
             "https://me:hunter2@x/",
             "http://x/#a",
         ] {
-            let error = Client::new(bad, None, Timeouts::default())
+            let error = Client::new(bad, None, Timeouts::default(), None)
                 .expect_err(bad)
                 .to_string();
             assert!(error.contains("SPARKLE_LLM_BASE_URL"), "{bad}: {error}");
@@ -297,12 +306,18 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let key = ApiKey::new(" sk-secret ").expect("a key");
-        let client = Client::new("http://x/v1?key=secret", Some(&key), Timeouts::default());
+        let client = Client::new(
+            "http://x/v1?key=secret",
+            Some(&key),
+            Timeouts::default(),
+            None,
+        );
         let client = client.expect("a client");
         assert!(!format!("{client:?} {key:?}").contains("secret"));
         assert_eq!(ApiKey::new("  "), None);
         let torn = ApiKey::new("sk-\nsecret");
-        let error = Client::new("http://x/", torn.as_ref(), Timeouts::default()).expect_err("torn");
+        let error =
+            Client::new("http://x/", torn.as_ref(), Timeouts::default(), None).expect_err("torn");
         assert!(error.to_string().contains("SPARKLE_LLM_API_KEY"), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }

@@ -48,6 +48,7 @@ async fn spans_have_the_conventional_names_and_no_text_or_key() {
         api_key: ApiKey::new("sk-hush"),
         timeouts: Timeouts::default(),
         scripting: Scripting::Ignored,
+        roots: None,
     })
     .expect("a client");
 

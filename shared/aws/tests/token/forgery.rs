@@ -239,6 +239,14 @@ async fn what_a_key_need_not_say_it_need_not_say() {
 }
 
 #[tokio::test]
+async fn a_zero_in_front_of_a_modulus_changes_no_key() {
+    let rsa = Signer::rs256("rsa");
+    let modulus = URL_SAFE_NO_PAD.decode(rsa.jwk()["n"].as_str().unwrap());
+    let longer = URL_SAFE_NO_PAD.encode([vec![0], modulus.unwrap()].concat());
+    assert!(!key_is_unused(rsa.jwk_with("n", json!(longer)), &rsa).await);
+}
+
+#[tokio::test]
 async fn of_two_keys_with_one_id_the_first_that_can_verify_counts() {
     let (first, second) = (Signer::es256(7, "same"), Signer::es256(8, "same"));
     let unusable = second.jwk_with("use", json!("enc"));

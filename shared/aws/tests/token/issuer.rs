@@ -15,9 +15,9 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::StreamExt;
-use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
-use p256::pkcs8::EncodePrivateKey;
-use rsa::{RsaPrivateKey, pkcs1::EncodeRsaPrivateKey};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::rust_crypto};
+use p256::{elliptic_curve::sec1::ToEncodedPoint, pkcs8::EncodePrivateKey};
+use rsa::{RsaPrivateKey, pkcs1::EncodeRsaPrivateKey, traits::PublicKeyParts};
 use serde_json::{Value, json};
 use sparkle_aws::token::Tokens;
 use sparkle_core::unit::Timestamp;
@@ -53,6 +53,8 @@ pub(crate) struct Signer {
     pub(crate) key: EncodingKey,
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: &'static str,
+    /// What of its JWK is the key itself.
+    pub(crate) public: Value,
 }
 
 impl Signer {
@@ -62,22 +64,26 @@ impl Signer {
             key: EncodingKey::from_secret(secret),
             algorithm: Algorithm::HS256,
             key_id,
+            public: json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret) }),
         }
     }
 
     /// Signs with the one RSA key that there is.
     pub(crate) fn rs256(key_id: &'static str) -> Self {
-        static KEY: OnceLock<EncodingKey> = OnceLock::new();
-        let key = KEY.get_or_init(|| {
+        static KEY: OnceLock<(EncodingKey, Value)> = OnceLock::new();
+        let (key, public) = KEY.get_or_init(|| {
             let mut random = rsa::rand_core::OsRng;
             let key = RsaPrivateKey::new(&mut random, 2048).expect("an RSA key");
             let der = key.to_pkcs1_der().expect("DER");
-            EncodingKey::from_rsa_der(der.as_bytes())
+            let [n, e] = [key.n(), key.e()].map(|part| URL_SAFE_NO_PAD.encode(part.to_bytes_be()));
+            let public = json!({ "kty": "RSA", "n": n, "e": e });
+            (EncodingKey::from_rsa_der(der.as_bytes()), public)
         });
         Self {
             key: key.clone(),
             algorithm: Algorithm::RS256,
             key_id,
+            public: public.clone(),
         }
     }
 
@@ -85,17 +91,20 @@ impl Signer {
     pub(crate) fn es256(digit: u8, key_id: &'static str) -> Self {
         let key = p256::SecretKey::from_slice(&[digit; 32]).expect("a P-256 key");
         let der = key.to_pkcs8_der().expect("DER");
+        let point = key.public_key().to_encoded_point(false);
+        let [x, y] = [point.x(), point.y()].map(|part| URL_SAFE_NO_PAD.encode(part.expect("x, y")));
         Self {
             key: EncodingKey::from_ec_der(der.as_bytes()),
             algorithm: Algorithm::ES256,
             key_id,
+            public: json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
         }
     }
 
     /// The public key as a JWKS lists it. That of a secret is the secret itself.
     pub(crate) fn jwk(&self) -> Value {
-        let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).expect("a JWK");
-        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        let mut jwk = self.public.clone();
+        jwk["alg"] = json!(self.algorithm);
         jwk["kid"] = self.key_id.into();
         jwk["use"] = "sig".into();
         jwk
@@ -120,8 +129,11 @@ impl Signer {
     /// A token with whatever header and claims, signed with this key.
     pub(crate) fn sign(&self, header: &str, claims: &str) -> String {
         let message = unsigned(header, claims);
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm);
-        format!("{message}.{}", signature.expect("a signature"))
+        // Not what the process signs with: what verifies there must not be what signed.
+        let signer = (rust_crypto::DEFAULT_PROVIDER.signer_factory)(&self.algorithm, &self.key);
+        let signature = signer.expect("a signer").try_sign(message.as_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(signature.expect("a signature"));
+        format!("{message}.{signature}")
     }
 }
 

@@ -179,6 +179,7 @@ async fn the_provider_sees_the_whole_prompt_the_key_and_the_trace() {
         api_key: ApiKey::new("sk-test"),
         timeouts: PATIENT,
         scripting: Scripting::Ignored,
+        roots: None,
     };
     let llm = Llm::from_settings(&settings).expect("a client");
     let mut prompt = asks("hello");
@@ -302,6 +303,7 @@ async fn a_key_that_the_provider_quotes_is_not_kept() {
         api_key: ApiKey::new("sk-very-secret"),
         timeouts: PATIENT,
         scripting: Scripting::Ignored,
+        roots: None,
     };
     let llm = Llm::from_settings(&settings).expect("a client");
     let Err(LlmError::Refused { status, said }) = llm.stream(&asks("hello")).await else {
