@@ -24,10 +24,10 @@ async fn whatever_keeps_a_function_from_starting_is_said() -> Result<()> {
     for (init, expected_reason, expected_log) in [
         (
             "error",
-            "exited with error: exit status: 1",
+            "exited with error: exit status 1",
             "ECHO_INIT says so",
         ),
-        ("panic", "exited with error: exit status: 101", "panicked"),
+        ("panic", "exited with error: exit status 101", "panicked"),
         ("exit", "exited without providing a reason", ""),
         ("hang", "has not asked for an event within 2 s", ""),
         ("leak", "out of memory", ""),
