@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import concurrent.futures
 import contextlib
+import pathlib
 import re
 import subprocess
 import sys
@@ -122,6 +123,10 @@ async def run_aws(options):
 
 def main():
     options = arguments()
+    if options.aws and not (options.stack_name and options.region):
+        raise SystemExit("--aws needs --stack-name and --region")
+    if options.local and not pathlib.Path(options.sparkle).is_file():
+        raise SystemExit(f"there is no {options.sparkle}; build it with `cargo build`, or name it with --sparkle")
     if options.list:
         for expectation in EXPECTATIONS:
             print(f"{expectation.name}: {expectation.sentence}\n    {expectation.source}")
