@@ -45,7 +45,10 @@ def arguments():
     where.add_argument("--local", action="store_true", help="start stacks on this machine")
     where.add_argument("--aws", action="store_true", help="use a deployed stack: costs money, little")
     where.add_argument("--list", action="store_true", help="print the expectations and their sources")
-    parser.add_argument("--sparkle", default="target/debug/sparkle", help="the local cloud's program")
+    parser.add_argument(
+        "--sparkle", type=lambda path: str(pathlib.Path(path).resolve()), help="the local cloud's program",
+        default=str(clouds.ROOT / "target/debug/sparkle"),
+    )
     parser.add_argument("--dynamodb-local", metavar="FOLDER", help="DynamoDBLocal.jar's folder: a second opinion")
     parser.add_argument("--stack-name")
     parser.add_argument("--region")
