@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import concurrent.futures
 import contextlib
+import pathlib
 import re
 import subprocess
 import sys
@@ -44,7 +45,10 @@ def arguments():
     where.add_argument("--local", action="store_true", help="start stacks on this machine")
     where.add_argument("--aws", action="store_true", help="use a deployed stack: costs money, little")
     where.add_argument("--list", action="store_true", help="print the expectations and their sources")
-    parser.add_argument("--sparkle", default="target/debug/sparkle", help="the local cloud's program")
+    parser.add_argument(
+        "--sparkle", type=lambda path: str(pathlib.Path(path).resolve()), help="the local cloud's program",
+        default=str(clouds.ROOT / "target/debug/sparkle"),
+    )
     parser.add_argument("--dynamodb-local", metavar="FOLDER", help="DynamoDBLocal.jar's folder: a second opinion")
     parser.add_argument("--stack-name")
     parser.add_argument("--region")
@@ -122,6 +126,10 @@ async def run_aws(options):
 
 def main():
     options = arguments()
+    if options.aws and not (options.stack_name and options.region):
+        raise SystemExit("--aws needs --stack-name and --region")
+    if options.local and not pathlib.Path(options.sparkle).is_file():
+        raise SystemExit(f"there is no {options.sparkle}; build it with `cargo build`, or name it with --sparkle")
     if options.list:
         for expectation in EXPECTATIONS:
             print(f"{expectation.name}: {expectation.sentence}\n    {expectation.source}")
