@@ -4,6 +4,8 @@
 //! body, more clients than there are file descriptors, and small writes that wait for an
 //! acknowledgement. A client that has asked for something is never given up for one that has not.
 
+mod head;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -31,6 +33,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::metrics::Metrics;
+
+use head::Head;
+pub use head::SentNames;
 
 /// More descriptors than anybody needs; some systems name no hard limit, or one of a billion.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
@@ -115,7 +120,7 @@ pub async fn serve(
                 Ok((stream, peer)) => {
                     at_once(&stream);
                     let arrival = Arrival::new(&door);
-                    let socket = Socket { stream, _place: place };
+                    let socket = Socket { stream, head: Head::new(), place };
                     connections.spawn(converse(socket, peer, router.clone(), arrival));
                 }
                 Err(error) if is_of_one_client(&error) => {}
@@ -156,11 +161,14 @@ async fn converse(socket: Socket, peer: SocketAddr, router: Router, arrival: Arr
     let door = Arc::clone(&arrival.door);
     let routes = TowerToHyperService::new(router);
     let service = {
-        let arrival = Arc::clone(&arrival);
+        let (arrival, head) = (Arc::clone(&arrival), socket.head.clone());
         service_fn(move |request: Request<Incoming>| {
             arrival.has_asked();
             let mut request = bounded(request, arrival.door.bounds.body);
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(names) = head.names() {
+                request.extensions_mut().insert(names);
+            }
             routes.call(request)
         })
     };
@@ -346,7 +354,9 @@ impl Drop for Arrival {
 /// A connection that counts as open for as long as it is held, as a WebSocket too.
 struct Socket {
     stream: TcpStream,
-    _place: Place,
+    head: Head,
+    /// Given back when the connection has ended.
+    place: Place,
 }
 
 impl AsyncRead for Socket {
@@ -355,7 +365,11 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        self.head.keep(read, self.place.0.bounds.head_bytes_max);
+        polled
     }
 }
 

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::clock::{self, Clock};
+use crate::listen::SentNames;
 
 /// API Gateway's id for the one API there is here.
 pub(super) const API_ID: &str = "local";
@@ -87,7 +88,7 @@ pub(super) fn open(
     let trace_name = HeaderName::from_static("x-amzn-trace-id");
     let trace_header = text(trace_name.clone()).unwrap_or_else(|| clock.trace_header());
 
-    let mut headers = shown(request.headers());
+    let mut headers = shown(request.headers(), request.extensions().get());
     let left_out = [
         "connection",
         "upgrade",
@@ -266,12 +267,16 @@ fn context(
     context
 }
 
-/// Headers under the names that most clients write them with: hyper hands them over in lower case,
-/// API Gateway as they were sent.
-fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
+/// Headers under the names that the client sent them with or, where those are not known, that most
+/// clients write: hyper hands them over in lower case.
+fn shown(headers: &HeaderMap, sent: Option<&SentNames>) -> Vec<(String, String)> {
+    let shown = |name: &HeaderName| {
+        let sent = sent.and_then(|sent| sent.find(name.as_str()));
+        sent.map_or_else(|| capitalized(name), str::to_owned)
+    };
     headers
         .iter()
-        .map(|(name, value)| (capitalized(name), lossy(value.as_bytes())))
+        .map(|(name, value)| (shown(name), lossy(value.as_bytes())))
         .collect()
 }
 

@@ -164,7 +164,7 @@ async fn a_request_cannot_hide_in_another_ones_body() -> Result<()> {
     let hidden = format!(
         "POST /@connections/{id} HTTP/1.1\r\nHost: h\r\n{SIGNED}Content-Length: 6\r\n\r\nhidden"
     );
-    let post = format!("POST /@connections/never-was= HTTP/1.1\r\nHost: h\r\n{SIGNED}");
+    let post = format!("POST /@connections/L0SM9cOFvHcCIhw= HTTP/1.1\r\nHost: h\r\n{SIGNED}");
     let length = hidden.len() + 5;
     for (what, headers, body) in [
         (
