@@ -86,14 +86,15 @@ fn shortened(text: &str, most: Duration) -> Result<Duration, String> {
 }
 
 /// A whole number and its unit.
-fn span(text: &str) -> Result<Duration, String> {
-    let mistake = || format!("{text} is not a whole number followed by ms, s, m or h");
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let mistake = || format!("{text} is not a whole number followed by ms, s, m, h or d");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let ms_each = match text.strip_prefix(digits) {
         Some("ms") => 1,
         Some("s") => 1_000,
         Some("m") => 60_000,
         Some("h") => 3_600_000,
+        Some("d") => 86_400_000,
         _ => return Err(mistake()),
     };
     let number: u64 = digits.parse().map_err(|_not_a_number| mistake())?;
@@ -122,7 +123,7 @@ mod tests {
             "+1s2",
             "0s",
             "1.5s",
-            "1d",
+            "1w",
             "99999999999999999h",
         ] {
             assert!(span(bad).is_err(), "{bad}");
