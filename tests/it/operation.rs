@@ -168,27 +168,51 @@ async fn a_template_that_cannot_be_served_is_refused_by_the_resources_name() -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_call_that_the_template_does_not_permit_is_refused_here_too() -> Result<()> {
+/// What the functions log and the client hears where one permission of the template is another.
+async fn without(
+    permission: &str,
+    another: &str,
+    request: (&str, Value),
+) -> Result<(Value, String)> {
     let template = std::fs::read_to_string(root().join("template.yaml"))?;
-    let permitted = "Action: dynamodb:UpdateItem\n              Resource: !GetAtt RatesTable.Arn";
-    assert!(template.contains(permitted));
-    let less = template.replace(permitted, &permitted.replace("UpdateItem", "GetItem"));
+    anyhow::ensure!(template.contains(permission), "no {permission}");
     // Below the repository: what stands in it is built from where the template is.
-    let path = binaries().join("template-of-less.yaml");
-    std::fs::write(&path, less)?;
+    let path = binaries().join(format!("template-{}.yaml", uuid::Uuid::new_v4().simple()));
+    std::fs::write(&path, template.replacen(permission, another, 1))?;
     let stack = Options::default()
         .argument("--template")
         .argument(path.display().to_string())
         .start()
         .await?;
+    std::fs::remove_file(path)?;
     let mut client = stack.connect("ann").await?;
-    client.request("ping", json!({})).await?;
-    let answer = client.frame().await?;
-    assert_eq!(answer["message"], "Internal server error", "{answer}");
-    let said = stack.kill().await?;
+    client.request(request.0, request.1).await?;
+    let heard = client.frame().await?;
+    Ok((heard, stack.kill().await?))
+}
+
+#[tokio::test]
+async fn a_call_that_the_template_does_not_permit_is_refused_here_too() -> Result<()> {
+    let update = "Action: dynamodb:UpdateItem\n              Resource: !GetAtt RatesTable.Arn";
+    let get = update.replace("UpdateItem", "GetItem");
+    let (heard, said) = without(update, &get, ("ping", json!({}))).await?;
+    assert_eq!(heard["message"], "Internal server error", "{heard}");
     let denied = "ws-message is not authorized to perform: dynamodb:UpdateItem on resource: \
                   arn:aws:dynamodb:us-east-1:000000000000:table/RatesTable";
+    assert!(said.contains(denied), "{said}");
+
+    let post = "${StageName}/POST/@connections/*";
+    let (heard, said) = without(post, &post.replace("POST", "GET"), ("ping", json!({}))).await?;
+    assert_eq!(heard["message"], "Internal server error", "{heard}");
+    let denied = "ws-message is not authorized to perform: execute-api:ManageConnections on resource: \
+                  arn:aws:execute-api:us-east-1:000000000000:WebSocketApi/dev/POST/@connections/";
+    assert!(said.contains(denied), "{said}");
+
+    let chat = ("chat", json!({ "session_id": "s1", "message": "hi" }));
+    let (heard, said) = without("sqs:SendMessage", "sqs:GetQueueUrl", chat).await?;
+    assert_eq!(heard["type"], "error", "{heard}");
+    let denied = "ws-message is not authorized to perform: sqs:SendMessage on resource: \
+                  arn:aws:sqs:us-east-1:000000000000:TurnQueue.fifo";
     assert!(said.contains(denied), "{said}");
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Hides how [`Access`] stands in front of each service: as a layer of those that are served in this
-//! process, as a relay to DynamoDB, whose engine
-//! takes nothing but connections.
+//! process, as a relay to DynamoDB, whose engine takes nothing but connections.
 
 use std::{io, time::Duration};
 
