@@ -283,10 +283,10 @@ fn classify(id: &str, resource: &Yaml, globals: &Yaml) -> Result<Resource, Templ
         .get("Type")
         .and_then(Yaml::as_str)
         .unwrap_or("no type");
+    // Not the policies that stand beside a role: what they allow would be refused here.
     let skipped = [
         "AWS::CloudWatch::",
         "AWS::CodeDeploy::",
-        "AWS::IAM::",
         "AWS::Logs::",
         "AWS::SNS::",
         "AWS::SQS::QueuePolicy",

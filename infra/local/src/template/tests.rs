@@ -302,6 +302,15 @@ fn an_unknown_resource_type_is_named() {
 }
 
 #[test]
+fn a_policy_that_would_go_unread_is_refused() {
+    let error = refused("\n  More: { Type: AWS::IAM::Policy }");
+    assert!(
+        error.starts_with("More is of type AWS::IAM::Policy"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_reference_to_nothing_is_named() {
     for reference in [
         "!Ref Nothing",
