@@ -34,7 +34,7 @@ async fn an_authorized_client_is_known_to_every_later_event() -> Result<()> {
         authorizer.event["queryStringParameters"],
         json!({ "token": "a b" })
     );
-    assert_eq!(authorizer.event["headers"]["User-Agent"], "probe/1");
+    assert_eq!(authorizer.event["headers"]["user-agent"], "probe/1");
     assert_eq!(
         authorizer.context("domainName"),
         &json!(stack.address.to_string())
@@ -94,9 +94,10 @@ fn shape(value: &Value) -> Vec<String> {
 const CONTEXT: &str = "apiId:string connectedAt:number connectionId:string domainName:string \
     eventType:string extendedRequestId:string identity:object messageDirection:string \
     requestId:string requestTime:string requestTimeEpoch:number routeKey:string stage:string";
+/// Each under the name that this client writes: its own headers in lower case.
 const HEADERS: &str = "Host:string Sec-WebSocket-Key:string Sec-WebSocket-Version:string \
-    User-Agent:string X-Amzn-Trace-Id:string X-Forwarded-For:string X-Forwarded-Port:string \
-    X-Forwarded-Proto:string";
+    X-Amzn-Trace-Id:string X-Forwarded-For:string X-Forwarded-Port:string \
+    X-Forwarded-Proto:string user-agent:string";
 
 fn assert_shape(value: &Value, more: &str, members: &str) {
     let mut expected: Vec<&str> = members.split_whitespace().collect();
