@@ -45,7 +45,7 @@ async fn times_may_be_shortened_and_not_lengthened() -> Result<()> {
         .argument("--idle-timeout")
         .argument("soon");
     let (_, said) = options.fail().await?;
-    assert!(said.contains("ms, s, m or h"), "{said}");
+    assert!(said.contains("ms, s, m, h or d"), "{said}");
     Ok(())
 }
 
@@ -106,12 +106,16 @@ async fn posts_keep_a_silent_socket_until_they_end() -> Result<()> {
 async fn a_shortened_integration_timeout_is_applied() -> Result<()> {
     let options = Options::default().variable("SPARKLE_INTEGRATION_TIMEOUT", "1ms");
     let stack = options.start().await?;
-    // No process starts and answers within a millisecond.
+    // No process starts and answers within a millisecond: neither the authorizer's (500) nor, should a
+    // busy machine notice that too late, that of `$connect` (504).
     let error = stack.connect("ann").await.err().context("connected")?;
     let Some(Error::Http(response)) = error.downcast_ref::<Error>() else {
         anyhow::bail!("{error:#}");
     };
-    assert_eq!(response.status().as_u16(), 500);
+    assert!(
+        [500, 504].contains(&response.status().as_u16()),
+        "{response:?}"
+    );
     Ok(())
 }
 
