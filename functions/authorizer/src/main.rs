@@ -6,5 +6,5 @@ use sparkle_aws::{boot, token::Tokens};
 async fn main() -> Result<(), boot::BootError> {
     boot::logs();
     let tokens = Tokens::open(&boot::aws()?).await?;
-    boot::serve(async |event, now| authorizer::handle(&tokens, event, now).await).await
+    boot::serve(async |event, at| authorizer::handle(&tokens, event, at.now).await).await
 }

@@ -11,13 +11,14 @@ mod turn;
 use std::{convert::Infallible, time::Duration};
 
 use sparkle_aws::{
+    boot::Invocation,
     event::{self, QueueAnswer, QueueEvent, QueueRecord, Receipt},
     failure::{Failure, causes},
     push::Push,
     queue::TurnQueue,
     table::{connections::Connections, conversations::Conversations, turns::Turns},
 };
-use sparkle_core::{price::Catalogue, unit::Timestamp};
+use sparkle_core::price::Catalogue;
 use sparkle_llm::Llm;
 use sparkle_wire::job;
 use tokio::time::{MissedTickBehavior, interval};
@@ -46,7 +47,8 @@ pub struct App {
 /// # Errors
 /// Never; what failed is in the answer. A provider that fails is no failure here: its turn ends with
 /// an `error` frame.
-pub async fn handle(app: &App, event: QueueEvent, now: Timestamp) -> Result<QueueAnswer, Failure> {
+pub async fn handle(app: &App, event: QueueEvent, at: Invocation) -> Result<QueueAnswer, Failure> {
+    let now = at.now;
     Ok(event::in_order(event, async |record: QueueRecord| {
         let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
         let span = info_span!("turn", trace_id = turn.trace_id.as_str());

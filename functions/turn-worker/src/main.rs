@@ -22,5 +22,5 @@ async fn main() -> Result<(), boot::BootError> {
         llm: model::open(&aws).await?,
         catalogue: config::catalogue()?,
     };
-    boot::serve(async |event, now| turn_worker::handle(&app, event, now).await).await
+    boot::serve(async |event, at| turn_worker::handle(&app, event, at).await).await
 }

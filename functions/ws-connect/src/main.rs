@@ -6,5 +6,5 @@ use sparkle_aws::{boot, table::connections::Connections};
 async fn main() -> Result<(), boot::BootError> {
     boot::logs();
     let connections = Connections::open(&boot::aws()?)?;
-    boot::serve(async |event, now| ws_connect::handle(&connections, event, now).await).await
+    boot::serve(async |event, at| ws_connect::handle(&connections, event, at.now).await).await
 }

@@ -6,5 +6,5 @@ use sparkle_aws::{boot, table::connections::Connections};
 async fn main() -> Result<(), boot::BootError> {
     boot::logs();
     let connections = Connections::open(&boot::aws()?)?;
-    boot::serve(async |event, _now| ws_disconnect::handle(&connections, event).await).await
+    boot::serve(async |event, _at| ws_disconnect::handle(&connections, event).await).await
 }

@@ -120,6 +120,9 @@ impl Asked<'_> {
         let answered = match &self.frame.request {
             Request::Chat(chat) => self.admit(chat).await,
             Request::Cancel { request_id } => self.cancel(request_id).await,
+            Request::Resume { .. } => {
+                Ok(Some(notice::error(ErrorCode::UnknownType, self.language())))
+            }
             Request::Ping => self.pong().await,
             Request::History {
                 session_id,

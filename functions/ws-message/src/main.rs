@@ -24,5 +24,5 @@ async fn main() -> Result<(), boot::BootError> {
         tokens: Tokens::open(&aws).await?,
         catalogue: config::catalogue()?,
     };
-    boot::serve(async |event, now| ws_message::handle(&app, event, now).await).await
+    boot::serve(async |event, at| ws_message::handle(&app, event, at.now).await).await
 }

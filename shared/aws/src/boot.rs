@@ -124,14 +124,23 @@ pub fn logs() {
     tracing_subscriber::registry().with(lines).init();
 }
 
+/// One invocation of a function: where time and identity enter it (invariant A1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// When it began.
+    pub now: Timestamp,
+    /// When the platform ends it, finished or not.
+    pub deadline: Timestamp,
+    /// The platform's id of it: another for every invocation, also of the same event.
+    pub id: String,
+}
+
 /// Serves invocations until the platform ends the process.
-///
-/// The time of each invocation enters here; `handle` and what it calls take it as a value.
 ///
 /// # Errors
 /// Only if the Runtime API cannot be reached.
 pub async fn serve<Event, Answer, Handling>(
-    handle: impl Fn(Event, Timestamp) -> Handling,
+    handle: impl Fn(Event, Invocation) -> Handling,
 ) -> Result<(), BootError>
 where
     Event: DeserializeOwned + Debug,
@@ -140,8 +149,14 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
+        let deadline_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+        let invocation = Invocation {
+            now: now(),
+            deadline: Timestamp::from_unix_ms(deadline_ms),
+            id: event.context.request_id,
+        };
         // Boxed: a handler's future holds the SDK's, which are some kilobytes each.
-        Box::pin(handle(event.payload, now()))
+        Box::pin(handle(event.payload, invocation))
             .await
             .map_err(Diagnostic::from)
     }))

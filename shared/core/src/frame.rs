@@ -86,6 +86,13 @@ pub enum Request {
         /// The `chat` whose answer is meant.
         request_id: RequestId,
     },
+    /// Follow an answer from where a lost connection left it.
+    Resume {
+        /// The `chat` whose answer is meant.
+        request_id: RequestId,
+        /// The last frame that the client has; 0 for none.
+        after_seq: u32,
+    },
     /// Is anybody there?
     Ping,
     /// Read a conversation, newest first.
@@ -114,6 +121,7 @@ impl Request {
         match self {
             Self::Chat(_) => "chat",
             Self::Cancel { .. } => "cancel",
+            Self::Resume { .. } => "resume",
             Self::Ping => "ping",
             Self::History { .. } => "history",
             Self::Sessions(_) => "sessions",

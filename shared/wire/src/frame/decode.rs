@@ -320,6 +320,18 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, Cl
                 .map_err(|_invalid| Wrong::argument("payload.request_id"))?;
             Request::Cancel { request_id }
         }
+        "resume" => {
+            let ws::ResumeRequest {
+                request_id,
+                after_seq,
+            } = envelope.payload()?;
+            let request_id = RequestId::parse(request_id)
+                .map_err(|_invalid| Wrong::argument("payload.request_id"))?;
+            Request::Resume {
+                request_id,
+                after_seq,
+            }
+        }
         "ping" => envelope.payload::<ws::Empty>().map(|_| Request::Ping)?,
         "models" => envelope.payload::<ws::Empty>().map(|_| Request::Models)?,
         "history" => history(envelope.payload()?)?,
