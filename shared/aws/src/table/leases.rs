@@ -89,7 +89,7 @@ pub struct Lease {
 pub enum Acquired {
     /// It may.
     Held(Box<Held>),
-    /// Another holds the lease, or nothing waits.
+    /// Another holds the lease, or the turn does not wait.
     Denied(Option<Standing>),
 }
 
@@ -229,27 +229,27 @@ impl Leases {
             .build()
     }
 
-    /// Takes the lease of a conversation in which something waits and which nobody runs. `owner` is
-    /// another for each invocation. Cost: one write.
+    /// Takes the lease of a conversation in which a turn waits and which nobody runs. `owner` is another
+    /// for each invocation. Cost: one write.
     ///
     /// # Errors
     /// [`TableError`]; then nobody may run anything.
     pub async fn acquire(
         &self,
-        user: &UserId,
-        session: &SessionId,
+        turn: &TurnJob,
         owner: &str,
         now: Timestamp,
     ) -> Result<Acquired, TableError> {
         let acquire = self
-            .update(user, session)
+            .update(&turn.user_id, &turn.session_id)
             .update_expression(
                 "SET fence = if_not_exists(fence, :zero) + :one, \
                  attempts = if_not_exists(attempts, :zero) + :one, \
                  #owner = :owner, leased_until = :until",
             )
-            .condition_expression("attribute_exists(waiting[0]) AND leased_until <= :now")
+            .condition_expression("contains(waiting, :request) AND leased_until <= :now")
             .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":request", text(&turn.request_id))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":owner", text(owner))
@@ -262,7 +262,7 @@ impl Leases {
                 let found = standing(&item)?;
                 // Ours, if this was the second try of a call whose first answer was lost.
                 let is_ours = text_of(&item, "owner").is_ok_and(|holder| holder == owner);
-                if !is_ours || !found.is_live(now) || found.waiting.is_empty() {
+                if !is_ours || !found.is_live(now) || !found.waits(&turn.request_id) {
                     return Ok(Acquired::Denied(Some(found)));
                 }
                 item
@@ -270,8 +270,8 @@ impl Leases {
         };
         Ok(Acquired::Held(Box::new(Held {
             lease: Lease {
-                user_id: user.clone(),
-                session_id: session.clone(),
+                user_id: turn.user_id.clone(),
+                session_id: turn.session_id.clone(),
                 fence: number_of(&item, "fence")?,
                 believed_until: now.after(LEASE.saturating_sub(SKEW)),
             },
