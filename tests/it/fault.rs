@@ -57,7 +57,7 @@ fn script(pieces: &[&str]) -> String {
 }
 
 /// Each is one rule, and how often it strikes: a learner sees nothing of it.
-const UNSEEN: [(&str, u64); 19] = [
+const UNSEEN: [(&str, u64); 20] = [
     (
         "{target: dynamodb, fault: status, status: 500, times: 2}",
         2,
@@ -101,6 +101,10 @@ const UNSEEN: [(&str, u64); 19] = [
     (
         "{target: dynamodb, call: UpdateItem, function: turn-worker, fault: status, status: 503, moment: after, times: 1}",
         1,
+    ),
+    (
+        "{target: dynamodb, call: UpdateItem, function: turn-worker, fault: status, status: 400, error: TransactionConflictException, times: 2}",
+        2,
     ),
     (
         "{target: dynamodb, call: Query, function: turn-worker, fault: cut, moment: after, bytes: 5, times: 1}",

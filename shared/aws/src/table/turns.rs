@@ -34,7 +34,10 @@ use aws_sdk_dynamodb::{
     error::BuildError,
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     primitives::Blob,
-    types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+    types::{
+        AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+        error::TransactionCanceledException,
+    },
 };
 use sparkle_core::{
     frame::{HistoryEntry, StoredFrame, TurnJob},
@@ -176,16 +179,8 @@ impl Turns {
             else {
                 return Err(error.into());
             };
-            if let [of_turn, of_line] = cancelled.cancellation_reasons() {
-                if let Some(item) = of_turn.item() {
-                    if text_of(item, "digest")? != digest {
-                        return Ok(Begun::Different);
-                    }
-                    return Ok(Begun::Before(turn_of(item)?));
-                }
-                if of_line.code() == Some("ConditionalCheckFailed") {
-                    return Ok(Begun::Full);
-                }
+            if let Some(refused) = refused(cancelled, digest)? {
+                return Ok(refused);
             }
             // Another call was writing one of the two at the same moment.
             if tries >= CONTENDED_TRIES_MAX {
@@ -391,6 +386,26 @@ impl Turns {
         }
         Ok(writes)
     }
+}
+
+/// Why a turn is not begun; none if another call was just in the way.
+fn refused(
+    cancelled: &TransactionCanceledException,
+    digest: &str,
+) -> Result<Option<Begun>, TableError> {
+    let [of_turn, of_line] = cancelled.cancellation_reasons() else {
+        return Ok(None);
+    };
+    if let Some(item) = of_turn.item() {
+        let is_same = text_of(item, "digest")? == digest;
+        return Ok(Some(if is_same {
+            Begun::Before(turn_of(item)?)
+        } else {
+            Begun::Different
+        }));
+    }
+    let is_full = of_line.code() == Some("ConditionalCheckFailed");
+    Ok(is_full.then_some(Begun::Full))
 }
 
 fn turn_of(item: &Item) -> Result<Turn, TableError> {
