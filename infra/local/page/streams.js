@@ -22,10 +22,15 @@ export class Streams {
       const named = lane.requestId ? [{ requestId: lane.requestId, frame }] : [];
       return [...named, ...this.#drain(lane, nowMs)];
     }
-    if (!lane.over && frame.seq >= lane.nextSeq && lane.held.size < HELD_FRAMES_MAX) {
-      lane.held.set(frame.seq, frame);
-    }
+    // The next one is taken however much waits for it.
+    const isWanted = frame.seq === lane.nextSeq || (frame.seq > lane.nextSeq && lane.held.size < HELD_FRAMES_MAX);
+    if (!lane.over && isWanted) lane.held.set(frame.seq, frame);
     return this.#drain(lane, nowMs);
+  }
+
+  /** Learns a stream's request from elsewhere than its frames; what may be applied now, as `accept` gives it. */
+  name(stream, requestId, nowMs = Date.now()) {
+    return this.#drain(this.#lane({ stream, request_id: requestId }), nowMs);
   }
 
   /** The last `seq` applied of a request, 0 before the first: what `resume` asks after. */

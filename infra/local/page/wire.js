@@ -90,7 +90,7 @@ export class Wire {
         return;
       }
       const late = () => this.#settle(requestId)?.reject(new WireError({ code: "NO_ANSWER", retryable: true }));
-      this.#questions.set(requestId, { type, resolve, reject, timer: setTimeout(late, ANSWER_TIMEOUT_MS) });
+      this.#questions.set(requestId, { type, payload, resolve, reject, timer: setTimeout(late, ANSWER_TIMEOUT_MS) });
     });
   }
 
@@ -139,6 +139,9 @@ export class Wire {
   #answered(question, frame) {
     if (frame.type !== "error") {
       question.resolve(frame.payload);
+      if (question.type !== "resume" || !frame.stream) return;
+      // Its frames may come without the first one, which would name their request.
+      for (const ready of this.streams.name(frame.stream, question.payload.request_id)) this.#on.turn(ready.requestId, ready.frame);
       return;
     }
     const error = new WireError(frame.payload);
