@@ -32,7 +32,7 @@ export class Memory {
 
 /** Waits until `holds()` gives something true, which is returned. */
 export async function until(holds) {
-  const deadlineMs = Date.now() + 20_000;
+  const deadlineMs = Date.now() + 10_000;
   for (;;) {
     const value = holds();
     if (value) return value;

@@ -178,3 +178,13 @@ test("a resume that the server cannot answer now is asked again, one that it ref
   await until(() => turn().state === "done");
   assert.equal(turn().answer, "all of it");
 });
+
+test("a refusal after the ack is no end of the answer", async () => {
+  const { cloud, turn } = await asked();
+  const refusal = { type: "error", request_id: turn().requestId, stream: 7, payload: { code: "RATE_LIMITED", retryable: true, retry_after_ms: 20 } };
+  for (const socket of cloud.sockets) cloud.post(socket, refusal);
+  await until(() => cloud.of("resume").length === 1);
+  finish(cloud, "all of it");
+  await until(() => turn().state === "done");
+  assert.equal(turn().answer, "all of it");
+});
