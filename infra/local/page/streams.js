@@ -30,7 +30,8 @@ export class Streams {
 
   /** Learns a stream's request from elsewhere than its frames; what may be applied now, as `accept` gives it. */
   name(stream, requestId, nowMs = Date.now()) {
-    return this.#drain(this.#lane({ stream, request_id: requestId }), nowMs);
+    const lane = this.#lane({ stream, request_id: requestId });
+    return lane ? this.#drain(lane, nowMs) : [];
   }
 
   /** The last `seq` applied of a request, 0 before the first: what `resume` asks after. */
@@ -58,6 +59,7 @@ export class Streams {
     const { stream, request_id: requestId } = frame;
     if (!stream && !requestId) return null;
     const lane = (stream && this.#byStream.get(stream)) || (requestId && this.#byRequest.get(requestId)) || this.#create();
+    if (requestId && lane.requestId && lane.requestId !== requestId) return null; // it has its name
     if (stream) this.#byStream.set(stream, lane);
     if (requestId) {
       const other = this.#byRequest.get(requestId);

@@ -6,6 +6,8 @@ import { Streams } from "./streams.js";
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const VERSION = "2.0";
+/** Answered questions remembered, so that a second answer is known for what it is. */
+const SETTLED_MAX = 200;
 
 /** A refusal by the server, or code "DISCONNECTED" or "NO_ANSWER" where none came. */
 export class WireError extends Error {
@@ -55,6 +57,7 @@ export class Wire {
   #socket;
   #on;
   #questions = new Map();
+  #settled = new Set();
 
   constructor(url, tokens, on) {
     this.#on = on;
@@ -99,6 +102,8 @@ export class Wire {
     if (!question) return undefined;
     clearTimeout(question.timer);
     this.#questions.delete(requestId);
+    if (this.#settled.size >= SETTLED_MAX) this.#settled.delete(this.#settled.values().next().value);
+    this.#settled.add(requestId);
     return question;
   }
 
@@ -129,6 +134,7 @@ export class Wire {
       this.#answered(question, frame);
       return;
     }
+    if (this.#settled.has(frame.request_id)) return; // doubled or too late: it would give its stream the question's name
     if (frame.type === "reconnect" || frame.type === "alert") {
       this.#on.notice(frame.type, frame.payload);
       return;

@@ -42,13 +42,13 @@ export async function until(holds) {
 }
 
 /**
- * `frames` are the stored frames of the one turn it knows: `push` adds to them. `drops(frame)` may lose a frame on
- * its way to the client, `answers(frame)` may answer a client's frame in the server's place.
+ * `frames` are the stored frames of the one turn it knows: `push` adds to them. `copies(frame)` says how often a
+ * frame arrives at the client, `answers(frame)` may answer a client's frame in the server's place.
  */
 export class Cloud {
   sent = [];
   frames = [];
-  drops = () => false;
+  copies = () => 1;
   answers = () => null;
   isUp = true;
   dials = 0;
@@ -99,7 +99,9 @@ export class Cloud {
   }
 
   post(socket, frame) {
-    if (socket.readyState === 1 && !this.drops(frame)) socket.onmessage({ data: JSON.stringify(frame) });
+    for (let copies = this.copies(frame); copies > 0; copies -= 1) {
+      if (socket.readyState === 1) socket.onmessage({ data: JSON.stringify(frame) });
+    }
   }
 
   /** Breaks all connections. */

@@ -79,12 +79,12 @@ test("a question without an ack is asked again under its id, and its answer is s
   const [cloud, storage] = [new Cloud(), new Memory()];
   const { chat, states, turn } = openPage(cloud, storage, "tab");
   await until(() => states.includes("online"));
-  cloud.drops = ({ type }) => type === "ack";
+  cloud.copies = ({ type }) => (type === "ack" ? 0 : 1);
   chat.send("hi");
   await until(() => cloud.of("chat").length === 1);
   cloud.push("delta", { text: "one " });
   await until(() => turn().answer === "one ");
-  cloud.drops = () => false;
+  cloud.copies = () => 1;
   cloud.cut();
   await until(() => cloud.of("chat").length === 2);
   finish(cloud, "two");
@@ -133,7 +133,7 @@ test("a cancel that may be lost with its connection is sent again", async () => 
 test("a missing frame is asked for, each time, and a doubled one is shown once", async () => {
   const { cloud, turn } = await asked();
   let lost = new Set([2, 4]);
-  cloud.drops = ({ seq }) => lost.delete(seq);
+  cloud.copies = ({ seq }) => (lost.delete(seq) ? 0 : 2); // of acks too
   for (const text of ["one ", "two ", "three "]) cloud.push("delta", { text });
   await until(() => turn().answer === "one two three ");
   for (const text of ["four ", "five "]) cloud.push("delta", { text });

@@ -82,3 +82,11 @@ test("a stream that is named from elsewhere gives what it holds", () => {
   assert.deepEqual(streams.name(7, "r"), []);
   assert.deepEqual(seqs(streams.accept(frame(1))), [1, 2]);
 });
+
+test("a stream keeps its name", () => {
+  const streams = new Streams();
+  streams.accept(frame(1, { request_id: "r" }));
+  assert.deepEqual(streams.accept({ type: "ack", stream: 7, request_id: "another", payload: {} }), []);
+  assert.deepEqual(streams.name(7, "another"), []);
+  assert.deepEqual(streams.accept(frame(2)).map(({ requestId }) => requestId), ["r"]);
+});
