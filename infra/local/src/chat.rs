@@ -10,6 +10,7 @@ mod screen;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -125,15 +126,8 @@ impl Chat {
                 }
                 Event::Frame(frame) => {
                     is_unheard = false;
-                    match answer.accept(frame) {
-                        Heard::Nothing => {}
-                        Heard::Later(pause) => ask_by = Instant::now() + pause,
-                        Heard::Frames(frames) => {
-                            ask_by = Instant::now() + answer.patience();
-                            for frame in &frames {
-                                screen::show(frame)?;
-                            }
-                        }
+                    if let Some(patience) = hear(&mut answer, frame)? {
+                        ask_by = Instant::now() + patience;
                     }
                     if answer.is_over() {
                         return Ok(());
@@ -155,6 +149,20 @@ impl Answer {
     /// How long to wait for the next frame before asking for it.
     fn patience(&self) -> Duration {
         if self.has_gap() { GAP_MAX } else { SILENCE_MAX }
+    }
+}
+
+/// Shows what a frame adds to an answer. If it says something of it: how long to wait for more.
+fn hear(answer: &mut Answer, frame: Value) -> anyhow::Result<Option<Duration>> {
+    match answer.accept(frame) {
+        Heard::Nothing => Ok(None),
+        Heard::Later(pause) => Ok(Some(pause)),
+        Heard::Frames(frames) => {
+            for frame in &frames {
+                screen::show(frame)?;
+            }
+            Ok(Some(answer.patience()))
+        }
     }
 }
 

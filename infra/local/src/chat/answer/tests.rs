@@ -151,7 +151,7 @@ fn a_cancel_waits_for_the_ack_and_is_repeated_with_the_resume() {
         "cancel".to_owned(),
         json!({ "request_id": answer.request_id }),
     );
-    assert_eq!(sent(&mut answer), [cancel.clone()]);
+    assert_eq!(sent(&mut answer), std::slice::from_ref(&cancel));
     answer.ask();
     assert_eq!(sent(&mut answer), [resume(&answer, 0), cancel]);
 }
