@@ -8,6 +8,7 @@ mod encoding;
 mod fault;
 mod gateway;
 mod identity;
+mod kill;
 mod load;
 mod mistakes;
 mod operation;
