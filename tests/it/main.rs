@@ -3,6 +3,7 @@
 mod chat;
 mod crowd;
 mod duplicates;
+mod durable;
 mod elsewhere;
 mod encoding;
 mod fault;
@@ -16,4 +17,5 @@ mod provider;
 mod refusal;
 mod small;
 mod sources;
+mod survival;
 mod watch;

@@ -4,6 +4,8 @@
 pub mod bench;
 pub mod foreign;
 pub mod load;
+pub mod processes;
+pub mod stream;
 
 use std::{
     path::{Path, PathBuf},
