@@ -251,7 +251,8 @@ impl Attempt<'_> {
     ) -> Result<(), Unfinished> {
         let Self { app, job, .. } = *self;
         let question = self.entry(Speaker::User, &job.message, job.accepted_at);
-        let reply = self.entry(Speaker::Assistant, &answer.text, self.clock.now());
+        let at = self.clock.now();
+        let reply = self.entry(Speaker::Assistant, &answer.text, at);
         let frames = stream.tail_with(last);
         let (mut length, mut tries) = (self.length, 0);
         loop {
@@ -269,6 +270,7 @@ impl Attempt<'_> {
                 lease: stream.lease(),
                 known: stream.standing(),
                 gain,
+                at,
                 frames: &frames,
             };
             let finished = app
