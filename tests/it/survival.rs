@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use sparkle_tests::{
     Client, Options, PATIENCE, Stack, http,
     processes::{self, Activity},
@@ -249,14 +249,7 @@ async fn a_worker_that_hangs_past_its_lease_changes_nothing() -> Result<()> {
     timeout(PATIENCE, gave_up)
         .await
         .context("the one that hung never noticed")??;
-    client.request("ping", json!({})).await?;
-    loop {
-        let frame: Value = client.frame().await?;
-        stream.take(&frame)?;
-        if frame["type"] == "pong" {
-            break;
-        }
-    }
+    stream.settled(&mut client).await?;
     assert_eq!(stream.restarts(), 0);
     check(&stack, &stream, &text).await?;
     assert_eq!(provider.stats().await?["calls"], 2);

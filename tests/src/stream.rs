@@ -148,6 +148,21 @@ impl Stream {
         Ok(())
     }
 
+    /// Reads what else was on its way when this is called.
+    ///
+    /// # Errors
+    /// Nothing comes any more.
+    pub async fn settled(&mut self, client: &mut Client) -> Result<()> {
+        let ping = client.request("ping", json!({})).await?;
+        loop {
+            let frame = client.frame().await?;
+            if frame["request_id"] == ping {
+                return Ok(());
+            }
+            self.take(&frame)?;
+        }
+    }
+
     /// The last frame before the first gap.
     pub fn contiguous(&self) -> u64 {
         let places = self.frames.keys().zip(1..);

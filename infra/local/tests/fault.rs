@@ -127,6 +127,14 @@ async fn each_fault_is_what_it_says_on_the_wire() -> Result<()> {
             1,
             first(),
         ),
+        // Who calls is no process of the local Lambda: there is nothing to kill.
+        ("{target: dynamodb, fault: kill}", 0, None),
+        ("{target: dynamodb, fault: kill, moment: after}", 1, None),
+        (
+            "{target: dynamodb, fault: kill, moment: after, bytes: 5}",
+            1,
+            None,
+        ),
         (
             "{target: dynamodb, fault: duplicate}",
             2,

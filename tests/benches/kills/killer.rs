@@ -1,16 +1,12 @@
 //! Who kills: processes of `turn-worker` and `ws-message`, at moments that a seed chooses.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use anyhow::Result;
 use sparkle_tests::processes::{self, Activity};
 use tokio::time::{Instant, sleep};
+
+use crate::{Plan, Setting};
 
 /// How often it looks for a process that is at work, and for how long before it takes any.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -25,15 +21,15 @@ pub(crate) struct Victim {
     within: Duration,
 }
 
-/// The function that writes answers, and the one that takes frames.
+/// The function that takes frames, and the one that writes answers.
 pub(crate) const VICTIMS: [Victim; 2] = [
-    Victim {
-        function: "turn-worker",
-        within: Duration::from_millis(1_500),
-    },
     Victim {
         function: "ws-message",
         within: Duration::from_millis(12),
+    },
+    Victim {
+        function: "turn-worker",
+        within: Duration::from_millis(1_500),
     },
 ];
 
@@ -45,28 +41,28 @@ pub(crate) struct Kill {
     pub(crate) activity: Activity,
 }
 
-/// Kills so many processes of the stack `root`, evenly over so many turns, and says which. Returns early
-/// when all turns are answered.
+/// Kills as many processes as are planned, evenly over the turns, and says which. Returns early when all
+/// turns are answered.
 pub(crate) async fn run(
-    root: u32,
-    kills: usize,
-    turns: usize,
-    sessions: usize,
-    answered: Arc<AtomicUsize>,
+    setting: &Setting,
+    plan: &Plan,
     mut chance: fastrand::Rng,
 ) -> Result<Vec<Kill>> {
+    let root = setting.stack.process.pid()?;
     let mut done = Vec::new();
-    while done.len() < kills {
-        let over = answered.load(Ordering::Relaxed);
-        if over >= turns {
+    while done.len() < plan.kills {
+        let over = setting.answered.load(Ordering::Relaxed);
+        if over >= plan.turns {
             break;
         }
         // The last one falls due while the last turns of the conversations are under way.
-        if done.len() >= kills * (over + sessions) / turns {
+        if done.len() >= plan.kills * (over + plan.sessions) / plan.turns {
             sleep(PAUSE).await;
             continue;
         }
-        let victim = VICTIMS[chance.usize(..VICTIMS.len())];
+        let spares_workers = setting.fragile.load(Ordering::Relaxed) > 0;
+        let victims = VICTIMS.len() - usize::from(spares_workers);
+        let victim = VICTIMS[chance.usize(..victims)];
         let Some(pid) = at_work(root, victim.function, &mut chance).await else {
             continue;
         };

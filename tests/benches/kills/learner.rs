@@ -2,10 +2,7 @@
 //! again, and asks for what it misses.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -62,6 +59,9 @@ struct Turn {
     /// When its stream last gained something, or was asked for.
     grown_at: Instant,
     asked_at: Instant,
+    /// How often it broke off, and whether it has not gone on since.
+    breaks: usize,
+    is_broken: bool,
 }
 
 pub(crate) struct Learner {
@@ -71,7 +71,6 @@ pub(crate) struct Learner {
     client: Client,
     turns: Vec<Turn>,
     chance: fastrand::Rng,
-    answered: Arc<AtomicUsize>,
     seen: Seen,
 }
 
@@ -80,7 +79,6 @@ impl Learner {
         setting: Arc<Setting>,
         number: usize,
         chance: fastrand::Rng,
-        answered: Arc<AtomicUsize>,
     ) -> Result<Self> {
         let name = format!("learner-{number}");
         let token = setting.stack.token(&name).await?;
@@ -92,13 +90,37 @@ impl Learner {
             client,
             turns: Vec::new(),
             chance,
-            answered,
             seen: Seen::default(),
         })
     }
 
     /// Has so many turns answered, whatever happens, and checks them and what is kept of them.
-    pub(crate) async fn run(mut self, turns: usize) -> Result<Seen> {
+    pub(crate) async fn run(mut self, turns: usize) -> Seen {
+        if let Err(error) = self.converse(turns).await {
+            let violation = format!("{}: {error:#}", self.name);
+            self.seen.violations.push(violation);
+        }
+        for turn in &self.turns {
+            self.seen.doubled += turn.stream.doubled;
+            self.seen.gaps += turn.stream.early;
+            self.seen.restarts += turn.stream.restarts();
+            let (text, last) = (turn.stream.text(), turn.stream.last());
+            if last["payload"]["finish_reason"] != "stop" || text != turn.expected {
+                let expected = &turn.expected;
+                let (name, breaks) = (&self.name, turn.breaks);
+                let violation = format!(
+                    "{name}: {last} after it broke off {breaks} times, {text:?} for {expected:?}"
+                );
+                self.seen.violations.push(violation);
+            }
+        }
+        let kept = self.check_history().await;
+        let violation = kept.err().map(|error| format!("{}: {error:#}", self.name));
+        self.seen.violations.extend(violation);
+        self.seen
+    }
+
+    async fn converse(&mut self, turns: usize) -> Result<()> {
         while self.over() < turns {
             let is_acked = self.turns.last().is_none_or(|turn| turn.acked_at.is_some());
             let under_way = self.turns.len() - self.over();
@@ -118,21 +140,7 @@ impl Learner {
             }
             self.insist().await?;
         }
-        for turn in &self.turns {
-            self.seen.doubled += turn.stream.doubled;
-            self.seen.gaps += turn.stream.early;
-            self.seen.restarts += turn.stream.restarts();
-            let (text, last) = (turn.stream.text(), turn.stream.last());
-            if last["payload"]["finish_reason"] != "stop" || text != turn.expected {
-                let expected = &turn.expected;
-                let violation = format!("{}: {last}, {text:?} for {expected:?}", self.name);
-                self.seen.violations.push(violation);
-            }
-        }
-        let kept = self.check_history().await;
-        let violation = kept.err().map(|error| format!("{}: {error:#}", self.name));
-        self.seen.violations.extend(violation);
-        Ok(self.seen)
+        Ok(())
     }
 
     fn over(&self) -> usize {
@@ -160,6 +168,8 @@ impl Learner {
             repeats: 0,
             grown_at: now,
             asked_at: now,
+            breaks: 0,
+            is_broken: false,
         });
         self.say_newest().await
     }
@@ -225,15 +235,50 @@ impl Learner {
             }
             ensure!(
                 now < turn.grown_at + PATIENCE,
-                "{}: turn {place} is never over: {:?}",
-                self.name,
+                "turn {place} is never over: {:?}",
                 turn.stream
             );
             if now >= quiet_since + SILENCE_MAX {
+                if place == self.over() {
+                    self.breaks_off(place);
+                }
                 self.ask(place).await?;
             }
         }
         Ok(())
+    }
+
+    /// Nothing has come for longer than any worker is silent: it died, most likely.
+    fn breaks_off(&mut self, place: usize) {
+        let turn = &mut self.turns[place];
+        if !turn.is_broken {
+            turn.is_broken = true;
+            turn.breaks += 1;
+            if turn.breaks == self.setting.spare {
+                self.setting.fragile.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A turn has gained a frame.
+    fn goes_on(&mut self, place: usize, now: Instant) {
+        let turn = &mut self.turns[place];
+        let silence = now.saturating_duration_since(turn.grown_at);
+        if silence >= SILENCE_MAX {
+            self.seen.silences.push(silence);
+        }
+        turn.grown_at = now;
+        turn.is_broken = false;
+        if turn.stream.is_over() {
+            self.setting.answered.fetch_add(1, Ordering::Relaxed);
+            if turn.breaks >= self.setting.spare {
+                self.setting.fragile.fetch_sub(1, Ordering::Relaxed);
+            }
+            // Only now can the next one begin.
+            if let Some(next) = self.turns.get_mut(place + 1) {
+                next.grown_at = now;
+            }
+        }
     }
 
     async fn take(&mut self, frame: &Value) -> Result<()> {
@@ -256,7 +301,7 @@ impl Learner {
             let turn = &mut self.turns[place];
             let gaps = turn.stream.early;
             let took = turn.stream.take(frame);
-            match took.with_context(|| format!("{}: turn {place}", self.name))? {
+            match took.with_context(|| format!("turn {place}"))? {
                 Took::Foreign => continue,
                 Took::Ack if turn.acked_at.is_none() => {
                     turn.acked_at = Some(now);
@@ -268,23 +313,16 @@ impl Learner {
                 }
                 Took::Ack | Took::Known => {}
                 Took::New => {
-                    let silence = now.saturating_duration_since(turn.grown_at);
-                    // Before its first frame it may have waited for the turn before it.
-                    if silence >= SILENCE_MAX && turn.stream.contiguous() > 1 {
-                        self.seen.silences.push(silence);
-                    }
-                    turn.grown_at = now;
-                    if turn.stream.is_over() {
-                        self.answered.fetch_add(1, Ordering::Relaxed);
-                    }
-                    if turn.stream.early > gaps {
+                    let has_gap = turn.stream.early > gaps;
+                    self.goes_on(place, now);
+                    if has_gap {
                         self.ask(place).await?;
                     }
                 }
             }
             return Ok(());
         }
-        bail!("{}: nobody asked for {frame}", self.name)
+        bail!("nobody asked for {frame}")
     }
 
     /// That the conversation holds each question and its answer once, in the order of their `ack`s.
@@ -293,7 +331,13 @@ impl Learner {
         let (mut kept, mut before) = (Vec::new(), 0);
         loop {
             let asked = json!({ "session_id": self.name, "limit": 100, "before": before });
-            let page = client.ask("history", asked).await?;
+            let id = client.request("history", asked.clone()).await?;
+            let page = client.frame().await?;
+            if page["type"].is_null() {
+                // The function that was to answer has died.
+                continue;
+            }
+            ensure!(page["request_id"] == id, "no history: {page}");
             let entries = page["payload"]["entries"].as_array();
             let mut page_entries = entries.context("no entries")?.clone();
             page_entries.append(&mut kept);

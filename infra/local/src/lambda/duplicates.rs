@@ -83,9 +83,12 @@ pub(super) fn chance(seed: u64, queue: &str, message: &ReceivedMessage) -> (u32,
         hash.update(part);
         hash.update([0]);
     }
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
-    let numbers = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes);
-    (numbers[0], numbers[1])
+    let hash = hash.finalize();
+    let mut numbers = hash
+        .chunks_exact(4)
+        .filter_map(|bytes| bytes.try_into().ok());
+    let mut next = || numbers.next().map_or(0, u32::from_be_bytes);
+    (next(), next())
 }
 
 /// What one event source mapping has delivered once and will deliver again.

@@ -102,9 +102,10 @@ impl Mapping {
                 Ok(place) => {
                     outages = 0;
                     let batch = std::mem::take(&mut messages);
-                    let batch = match batch.is_empty() {
-                        true => held.take(),
-                        false => self.hold_back(batch, &mut held),
+                    let batch = if batch.is_empty() {
+                        held.take()
+                    } else {
+                        self.hold_back(batch, &mut held)
                     };
                     if !batch.is_empty() {
                         batches.spawn(Arc::clone(&self).deliver(batch, place));

@@ -31,14 +31,12 @@ impl Processes {
             .running()
             .get(&(function.to_owned(), instance_id))
             .cloned();
-        match sentence {
-            Some(sentence) => {
-                sentence.send_replace(true);
-                // Nobody listens any more once the process has been waited for.
-                sentence.closed().await;
-            }
-            None => tracing::debug!(function, instance_id, "there is no such instance to kill"),
-        }
+        let Some(sentence) = sentence else {
+            return tracing::debug!(function, instance_id, "there is no such instance to kill");
+        };
+        sentence.send_replace(true);
+        // Nobody listens any more once the process has been waited for.
+        sentence.closed().await;
     }
 
     /// Enters an instance, until what this returns is dropped.
@@ -71,7 +69,7 @@ impl Entry {
     pub(super) async fn condemned(&mut self) {
         if self.heard.wait_for(|condemned| *condemned).await.is_err() {
             // The sender lives as long as this entry.
-            future::pending().await
+            future::pending::<()>().await;
         }
     }
 }
