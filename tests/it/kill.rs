@@ -9,8 +9,8 @@ use crate::fault::{Faulty, entries, script};
 
 /// Where `ws-message` dies while it takes up a turn, each once: the learner says it again.
 const AT_THE_DOOR: [&str; 6] = [
-    "target: dynamodb, call: PutItem, moment: before",
-    "target: dynamodb, call: PutItem, moment: after",
+    "target: dynamodb, call: TransactWriteItems, moment: before",
+    "target: dynamodb, call: TransactWriteItems, moment: after",
     "target: sqs, call: SendMessage, moment: before",
     "target: sqs, call: SendMessage, moment: after",
     "target: connections, call: POST, moment: before",
