@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sparkle_tests::{
-    Client, Stack, request,
-    stream::{Stream, Took},
+    Client, Stack,
+    follow::{Following, Took},
+    request,
 };
 use tokio::task::JoinSet;
 
@@ -52,7 +53,7 @@ async fn a_hundred_copies_of_a_frame_are_one_turn() -> Result<()> {
     for _ in 0..CONNECTIONS {
         let (mut client, message) = (stack.connect("ann").await?, message.clone());
         learners.spawn(async move {
-            let mut stream = Stream::of("r1");
+            let mut stream = Following::of("r1");
             for _ in 0..COPIES / CONNECTIONS {
                 stream.chat(&mut client, "s1", &message).await?;
             }
@@ -88,8 +89,8 @@ async fn two_conversations_of_fifty_interleaved_turns_keep_their_order() -> Resu
     let provider = Provider::start().await?;
     let stack = provider.options().start().await?;
     let mut client = stack.connect("ann").await?;
-    let mut streams: Vec<(Stream, String)> = Vec::new();
-    let take = |streams: &mut Vec<(Stream, String)>, frame: &Value| -> Result<()> {
+    let mut streams: Vec<(Following, String)> = Vec::new();
+    let take = |streams: &mut Vec<(Following, String)>, frame: &Value| -> Result<()> {
         for (stream, _) in streams.iter_mut() {
             if stream.take(frame)? != Took::Foreign {
                 break;
@@ -101,7 +102,7 @@ async fn two_conversations_of_fifty_interleaved_turns_keep_their_order() -> Resu
         let (session, id) = (format!("s{}", turn % 2), format!("r{turn}"));
         let pieces = [format!("[{turn}] "), "one ".to_owned(), "two".to_owned()];
         let message = format!("#script {}", json!({ "pieces": pieces }));
-        let stream = Stream::of(&id);
+        let stream = Following::of(&id);
         stream.chat(&mut client, &session, &message).await?;
         streams.push((stream, message));
         while streams[turn].0.acks.is_empty() {
@@ -136,7 +137,7 @@ async fn an_answer_is_whole_though_its_socket_is_cut_twenty_times() -> Result<()
     let stack = Stack::start().await?;
     let (message, text) = slow(400, 40);
     let mut chance = fastrand::Rng::with_seed(7);
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     for cut in 0..CUTS {
         let mut client = stack.connect("ann").await?;
         if stream.acks.is_empty() {
@@ -164,7 +165,7 @@ async fn two_devices_follow_one_answer_at_once() -> Result<()> {
     let stack = Stack::start().await?;
     let (message, text) = slow(60, 50);
     let (mut phone, mut tablet) = (stack.connect("ann").await?, stack.connect("ann").await?);
-    let (mut on_phone, mut on_tablet) = (Stream::of("r1"), Stream::of("r1"));
+    let (mut on_phone, mut on_tablet) = (Following::of("r1"), Following::of("r1"));
     on_phone.chat(&mut phone, "s1", &message).await?;
     on_phone.grown(&mut phone, 3).await?;
     on_tablet.resume_after(&mut tablet, 0).await?;
@@ -188,7 +189,7 @@ async fn a_finished_a_running_and_a_waiting_turn_are_resumed() -> Result<()> {
     let mut client = stack.connect("ann").await?;
     let (first, first_text) = slow(60, 50);
     let (second, second_text) = slow(5, 0);
-    let (mut running, mut waiting) = (Stream::of("r1"), Stream::of("r2"));
+    let (mut running, mut waiting) = (Following::of("r1"), Following::of("r2"));
     running.chat(&mut client, "s1", &first).await?;
     running.acknowledged(&mut client, 1).await?;
     waiting.chat(&mut client, "s1", &second).await?;
@@ -224,7 +225,7 @@ async fn a_finished_a_running_and_a_waiting_turn_are_resumed() -> Result<()> {
     );
 
     let last = running.contiguous();
-    let mut again = Stream::of("r1");
+    let mut again = Following::of("r1");
     again.resume_after(&mut client, 0).await?;
     again.to_the_end(&mut client).await?;
     assert!(again.frames().eq(running.frames()));
@@ -236,7 +237,7 @@ async fn a_finished_a_running_and_a_waiting_turn_are_resumed() -> Result<()> {
 async fn after_the_end_there_is_only_the_ack() -> Result<()> {
     let stack = Stack::start().await?;
     let mut client = stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     let (message, _) = slow(5, 0);
     stream.chat(&mut client, "s1", &message).await?;
     stream.to_the_end(&mut client).await?;
@@ -265,7 +266,7 @@ async fn what_is_not_ones_own_is_not_found_and_looks_like_what_is_not_there() ->
     let stack = Stack::start().await?;
     let (mut ann, mut bob) = (stack.connect("ann").await?, stack.connect("bob").await?);
     let (message, text) = slow(80, 50);
-    let (mut running, mut finished) = (Stream::of("running"), Stream::of("finished"));
+    let (mut running, mut finished) = (Following::of("running"), Following::of("finished"));
     finished.chat(&mut ann, "s1", "thanks").await?;
     finished.to_the_end(&mut ann).await?;
     running.chat(&mut ann, "s1", &message).await?;
@@ -295,7 +296,7 @@ async fn an_id_is_one_payloads_for_ever() -> Result<()> {
     let stack = Stack::start().await?;
     let mut client = stack.connect("ann").await?;
     let (message, text) = slow(40, 50);
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.acknowledged(&mut client, 1).await?;
     let others = [
@@ -327,7 +328,7 @@ async fn an_id_is_one_payloads_for_ever() -> Result<()> {
         json!(message)
     );
     other_device.send(same).await?;
-    let mut again = Stream::of("r1");
+    let mut again = Following::of("r1");
     again.to_the_end(&mut other_device).await?;
     assert!(again.frames().eq(stream.frames()));
     assert_eq!(entries(&mut client, "s2").await?.len(), 0);
@@ -340,7 +341,7 @@ async fn a_flood_of_resumes_is_answered_and_hurts_nobody() -> Result<()> {
     let stack = provider.options().start().await?;
     let (message, text) = slow(150, 50);
     let mut device = stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut device, "s1", &message).await?;
     stream.grown(&mut device, 2).await?;
     let mut flooding = stack.connect("ann").await?;
@@ -379,7 +380,7 @@ async fn a_running_answer_is_cancelled_though_another_process_writes_it() -> Res
     let stack = provider.options().start().await?;
     let (message, text) = slow(400, 50);
     let (mut phone, mut tablet) = (stack.connect("ann").await?, stack.connect("ann").await?);
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut phone, "s1", &message).await?;
     stream.grown(&mut phone, 3).await?;
     let sent_at = Instant::now();
@@ -418,7 +419,7 @@ async fn a_waiting_turn_is_cancelled_before_the_model_hears_of_it() -> Result<()
     let stack = provider.options().start().await?;
     let mut client = stack.connect("ann").await?;
     let (message, text) = slow(60, 50);
-    let (mut running, mut waiting) = (Stream::of("r1"), Stream::of("r2"));
+    let (mut running, mut waiting) = (Following::of("r1"), Following::of("r2"));
     running.chat(&mut client, "s1", &message).await?;
     running.acknowledged(&mut client, 1).await?;
     waiting

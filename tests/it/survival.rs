@@ -5,9 +5,10 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;
 use sparkle_tests::{
-    Client, Options, PATIENCE, Stack, http,
+    Client, Options, PATIENCE, Stack,
+    follow::Following,
+    http,
     processes::{self, Activity},
-    stream::Stream,
 };
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -33,7 +34,7 @@ fn busy_worker(stack: &Stack) -> Result<u32> {
 }
 
 /// Follows a stream to its end, on a new socket whenever one is closed, and says how often that was.
-async fn persist(stack: &Stack, client: &mut Client, stream: &mut Stream) -> Result<usize> {
+async fn persist(stack: &Stack, client: &mut Client, stream: &mut Following) -> Result<usize> {
     let mut closed = 0;
     while !stream.is_over() {
         match client.frame().await {
@@ -52,7 +53,7 @@ async fn persist(stack: &Stack, client: &mut Client, stream: &mut Stream) -> Res
 }
 
 /// That the stream is the whole text, each frame once, and the conversation holds it once.
-async fn check(stack: &Stack, stream: &Stream, text: &str) -> Result<()> {
+async fn check(stack: &Stack, stream: &Following, text: &str) -> Result<()> {
     assert_eq!(stream.text(), text);
     assert_eq!(stream.last()["payload"]["finish_reason"], "stop");
     assert_eq!((stream.doubled, stream.early), (0, 0));
@@ -76,7 +77,7 @@ async fn an_answer_outlives_its_function_its_socket_and_a_silent_client() -> Res
             .start()
             .await?;
         let mut client = stack.connect("ann").await?;
-        let mut stream = Stream::of("r1");
+        let mut stream = Following::of("r1");
         stream.chat(&mut client, "s1", &long).await?;
         stream.acknowledged(&mut client, 1).await?;
         let closed = persist(&stack, &mut client, &mut stream).await?;
@@ -95,7 +96,7 @@ async fn an_answer_that_is_slow_to_begin_outlives_an_idle_socket() -> Result<()>
         .await?;
     let script = json!({ "pieces": ["late ", "but ", "whole"], "open_pause_ms": 7_000 });
     let mut client = stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream
         .chat(&mut client, "s1", &format!("#script {script}"))
         .await?;
@@ -111,7 +112,7 @@ async fn a_worker_killed_in_mid_answer_is_followed_by_another() -> Result<()> {
     let stack = provider.options().start().await?;
     let (message, text) = slow(60, 50);
     let mut client = stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.grown(&mut client, 5).await?;
     stream.acknowledged(&mut client, 1).await?;
@@ -133,7 +134,7 @@ async fn a_worker_killed_in_mid_answer_is_followed_by_another() -> Result<()> {
     Ok(())
 }
 
-fn stream_cost_is_estimated(stream: &Stream) -> Option<bool> {
+fn stream_cost_is_estimated(stream: &Following) -> Option<bool> {
     let usage = stream.frames().find(|frame| frame["type"] == "usage")?;
     usage["payload"]["estimated"].as_bool()
 }
@@ -167,7 +168,7 @@ async fn dies(point: &str) -> Result<()> {
     )
     .await?;
     let mut client = faulty.stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     let begun = Instant::now();
     // As a client does that hears nothing for longer than a sign of life takes.
@@ -215,7 +216,7 @@ async fn an_answer_that_comes_out_differently_says_so() -> Result<()> {
         .await?
         .error_for_status()?;
     let mut client = faulty.stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.grown(&mut client, 6).await?;
     let shown = stream.text();
@@ -231,7 +232,7 @@ async fn a_worker_that_hangs_past_its_lease_changes_nothing() -> Result<()> {
     let stack = provider.options().start().await?;
     let (message, text) = slow(60, 50);
     let mut client = stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.grown(&mut client, 5).await?;
     let hung = busy_worker(&stack)?;
@@ -265,7 +266,7 @@ async fn no_turn_runs_while_the_lease_cannot_be_taken() -> Result<()> {
     );
     let faulty = Faulty::start(provider.options(), &plan).await?;
     let mut client = faulty.stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     let (message, text) = slow(5, 0);
     stream.chat(&mut client, "s1", &message).await?;
     stream.acknowledged(&mut client, 1).await?;
@@ -302,7 +303,7 @@ async fn a_client_that_reads_slowly_gets_every_frame_in_order() -> Result<()> {
     let faulty = Faulty::start(Options::default(), &plan).await?;
     let (message, text) = slow(40, 50);
     let mut client = faulty.stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.to_the_end(&mut client).await?;
     assert_eq!(faulty.injected(0).await?, 12);
@@ -318,7 +319,7 @@ async fn a_client_that_is_gone_in_mid_answer_ends_the_posts_and_not_the_turn() -
     let faulty = Faulty::start(Options::default(), &plan).await?;
     let (message, text) = slow(40, 50);
     let mut client = faulty.stack.connect("ann").await?;
-    let mut stream = Stream::of("r1");
+    let mut stream = Following::of("r1");
     stream.chat(&mut client, "s1", &message).await?;
     stream.acknowledged(&mut client, 1).await?;
     stream.grown(&mut client, 3).await?;

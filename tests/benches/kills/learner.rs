@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sparkle_tests::{
     Client,
-    stream::{Stream, Took},
+    follow::{Following, Took},
 };
 use tokio::time::{Instant, sleep};
 
@@ -49,7 +49,7 @@ pub(crate) struct Seen {
 }
 
 struct Turn {
-    stream: Stream,
+    stream: Following,
     message: String,
     expected: String,
     first_sent_at: Instant,
@@ -159,7 +159,7 @@ impl Learner {
         let script = json!({ "pieces": pieces, "pause_ms": self.setting.pause_ms });
         let now = Instant::now();
         self.turns.push(Turn {
-            stream: Stream::of(&format!("{}-{number}", self.name)),
+            stream: Following::of(&format!("{}-{number}", self.name)),
             message: format!("#script {script}"),
             expected: pieces.concat(),
             first_sent_at: now,
