@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// When a learner asks for a stream that has been silent: signs of life come every 4 s.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long another worker takes to come: what a dead one's message stays hidden.
+const RECOVERY: Duration = Duration::from_secs(15);
 /// When a learner gives up on a turn.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// One frame in so many is the last on its socket.
@@ -59,9 +61,9 @@ struct Turn {
     /// When its stream last gained something, or was asked for.
     grown_at: Instant,
     asked_at: Instant,
-    /// How often it broke off, and whether it has not gone on since.
-    breaks: usize,
-    is_broken: bool,
+    /// Workers that seem to have died in it, and how many of them since it last gained something.
+    deaths: usize,
+    in_this_silence: u32,
 }
 
 pub(crate) struct Learner {
@@ -107,10 +109,9 @@ impl Learner {
             let (text, last) = (turn.stream.text(), turn.stream.last());
             if last["payload"]["finish_reason"] != "stop" || text != turn.expected {
                 let expected = &turn.expected;
-                let (name, breaks) = (&self.name, turn.breaks);
-                let violation = format!(
-                    "{name}: {last} after it broke off {breaks} times, {text:?} for {expected:?}"
-                );
+                let (name, deaths) = (&self.name, turn.deaths);
+                let violation =
+                    format!("{name}: {last} after some {deaths} deaths, {text:?} for {expected:?}");
                 self.seen.violations.push(violation);
             }
         }
@@ -168,8 +169,8 @@ impl Learner {
             repeats: 0,
             grown_at: now,
             asked_at: now,
-            breaks: 0,
-            is_broken: false,
+            deaths: 0,
+            in_this_silence: 0,
         });
         self.say_newest().await
     }
@@ -238,23 +239,25 @@ impl Learner {
                 "turn {place} is never over: {:?}",
                 turn.stream
             );
+            if place == self.over() {
+                self.count_deaths(place, now);
+            }
             if now >= quiet_since + SILENCE_MAX {
-                if place == self.over() {
-                    self.breaks_off(place);
-                }
                 self.ask(place).await?;
             }
         }
         Ok(())
     }
 
-    /// Nothing has come for longer than any worker is silent: it died, most likely.
-    fn breaks_off(&mut self, place: usize) {
+    /// Nothing has come for longer than any worker is silent: it died, most likely, and another may have
+    /// died before it came as far.
+    fn count_deaths(&mut self, place: usize, now: Instant) {
         let turn = &mut self.turns[place];
-        if !turn.is_broken {
-            turn.is_broken = true;
-            turn.breaks += 1;
-            if turn.breaks == self.setting.spare {
+        let silence = now.saturating_duration_since(turn.grown_at);
+        while silence >= SILENCE_MAX + RECOVERY * turn.in_this_silence {
+            turn.in_this_silence += 1;
+            turn.deaths += 1;
+            if turn.deaths == self.setting.spare {
                 self.setting.fragile.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -268,10 +271,10 @@ impl Learner {
             self.seen.silences.push(silence);
         }
         turn.grown_at = now;
-        turn.is_broken = false;
+        turn.in_this_silence = 0;
         if turn.stream.is_over() {
             self.setting.answered.fetch_add(1, Ordering::Relaxed);
-            if turn.breaks >= self.setting.spare {
+            if turn.deaths >= self.setting.spare {
                 self.setting.fragile.fetch_sub(1, Ordering::Relaxed);
             }
             // Only now can the next one begin.
