@@ -20,7 +20,7 @@ use crate::{
 
 const WORKER: &str = "turn-worker";
 /// Longer than a lease holds.
-const BEYOND_A_LEASE: Duration = Duration::from_secs(14);
+const BEYOND_A_LEASE: Duration = Duration::from_secs(17);
 
 /// The only worker that is at work.
 fn busy_worker(stack: &Stack) -> Result<u32> {
