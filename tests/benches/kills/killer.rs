@@ -1,6 +1,6 @@
 //! Who kills: processes of `turn-worker` and `ws-message`, at moments that a seed chooses.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Result;
 use sparkle_tests::processes::{self, Activity};
@@ -11,6 +11,9 @@ use crate::{Plan, Setting};
 /// How often it looks for a process that is at work, and for how long before it takes any.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const LOOK_FOR: Duration = Duration::from_millis(400);
+/// How old a process is before it is taken for one at work: to kill each as it starts would show no more
+/// than that nothing runs.
+const GROWN_UP_AFTER: Duration = Duration::from_millis(300);
 /// How long it waits for turns before it looks again whether the next kill is due.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -49,7 +52,7 @@ pub(crate) async fn run(
     mut chance: fastrand::Rng,
 ) -> Result<Vec<Kill>> {
     let root = setting.stack.process.pid()?;
-    let mut done = Vec::new();
+    let (mut done, mut since) = (Vec::new(), BTreeMap::new());
     while done.len() < plan.kills {
         let over = setting.answered.load(Ordering::Relaxed);
         if over >= plan.turns {
@@ -63,7 +66,7 @@ pub(crate) async fn run(
         let spares_workers = setting.fragile.load(Ordering::Relaxed) > 0;
         let victims = VICTIMS.len() - usize::from(spares_workers);
         let victim = VICTIMS[chance.usize(..victims)];
-        let Some(pid) = at_work(root, victim.function, &mut chance).await else {
+        let Some(pid) = at_work(root, victim.function, &mut since, &mut chance).await else {
             continue;
         };
         let within_us = u64::try_from(victim.within.as_micros())?;
@@ -83,11 +86,19 @@ pub(crate) async fn run(
 }
 
 /// A process that is at work; any, if none is for a while.
-async fn at_work(root: u32, function: &str, chance: &mut fastrand::Rng) -> Option<u32> {
+async fn at_work(
+    root: u32,
+    function: &str,
+    since: &mut BTreeMap<u32, Instant>,
+    chance: &mut fastrand::Rng,
+) -> Option<u32> {
     let give_up_at = Instant::now() + LOOK_FOR;
     loop {
         let all = processes::of_function(root, function);
-        let awake = all.iter().filter(|one| one.activity == Activity::Awake);
+        let now = Instant::now();
+        let mut is_grown_up = |pid| now >= *since.entry(pid).or_insert(now) + GROWN_UP_AFTER;
+        let grown_up = all.iter().filter(|one| is_grown_up(one.pid));
+        let awake = grown_up.filter(|one| one.activity == Activity::Awake);
         let awake: Vec<u32> = awake.map(|one| one.pid).collect();
         if let Some(pid) = chance.choice(&awake) {
             return Some(*pid);

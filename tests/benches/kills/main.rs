@@ -45,6 +45,9 @@ const COUNTERS: [&str; 3] = [
     "lease_failures_total",
 ];
 
+/// What the stack logs of a process that dies before it is ready.
+const NOT_STARTED: &str = "a function does not start";
+
 struct Plan {
     turns: usize,
     kills: usize,
@@ -141,12 +144,10 @@ async fn main() -> Result<()> {
     for violation in violations.iter().take(SHOWN_MAX) {
         say(&format!("VIOLATED {violation}"))?;
     }
-    if !violations.is_empty() {
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kills.log");
-        fs::write(&log, setting.stack.log()?)?;
-        let count = violations.len();
-        bail!("{count} violations; the stack's log is {}", log.display());
-    }
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kills.log");
+    fs::write(&log, setting.stack.log()?)?;
+    say(&format!("the stack's log is {}", log.display()))?;
+    ensure!(violations.is_empty(), "{} violations", violations.len());
     say(
         "nothing lost, doubled or out of order; as many calls of the provider as turns and kills explain",
     )
@@ -271,6 +272,13 @@ fn report(plan: &Plan, seen: &[Seen], kills: &[Kill], stats: &Value, took: Durat
 async fn recovery(stack: &Stack) -> Result<()> {
     let url = stack.process.ws.replacen("ws://", "http://", 1);
     let metrics = get(&format!("{}/metrics", url.trim_end_matches('/'))).await?;
+    let log = stack.log()?;
+    let unborn = log.lines().filter(|line| line.contains(NOT_STARTED));
+    say(&format!(
+        "{:<24}{:>6}",
+        "killed while they start",
+        unborn.count()
+    ))?;
     for name in COUNTERS {
         let line = metrics.lines().find(|line| line.starts_with(name));
         let count = line.and_then(|line| line.rsplit(' ').next()).unwrap_or("0");
