@@ -1,0 +1,168 @@
+//! What must hold when all is quiet.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use serde_json::Value;
+
+use crate::{
+    engines::text,
+    learner::{Device, Learner, Learners, Turn},
+    platform::Platform,
+    provider,
+    view::{End, View},
+};
+
+/// Checks everything, and says in one text how it all ended.
+pub(crate) async fn all(
+    platform: &Rc<Platform>,
+    learners: &Learners,
+    seen: Vec<Device>,
+    _queue: &str,
+) -> String {
+    let trace = &platform.world.trace;
+    let mut outcome = String::new();
+    let history = history(platform);
+    for learner in learners {
+        let examiner = Device::new(platform, learner, "examiner").examine().await;
+        for turn in &learner.turns {
+            let stored = examiner.views.get(&turn.stream);
+            let Some(stored) = stored.filter(|view| view.is_complete()) else {
+                trace.violation(format!("{} is not kept whole", turn.request));
+                continue;
+            };
+            for broken in of_turn(turn, stored, &history) {
+                trace.violation(format!("{}: {broken}", turn.request));
+            }
+            for device in seen.iter().filter(|device| device.is_of(learner)) {
+                for broken in of_device(turn, stored, device) {
+                    trace.violation(format!("{}: {broken}", turn.request));
+                }
+            }
+            outcome.push_str(&shown(turn, stored));
+        }
+        for broken in of_order(learner, &history) {
+            trace.violation(broken);
+        }
+    }
+    for (request, entries) in &history {
+        outcome.push_str(&format!("{request}: {entries:?}\n"));
+    }
+    for left in platform.left_over() {
+        trace.violation(left);
+    }
+    outcome
+}
+
+fn shown(turn: &Turn, view: &View) -> String {
+    let (text, restarts) = view.text();
+    format!("{} {:?} {text:?} restarts {restarts}\n", turn.request, view.end())
+}
+
+/// Role, text and position of each stored message, by the request that made it.
+type History = BTreeMap<String, Vec<(String, String, u64)>>;
+
+fn history(platform: &Platform) -> History {
+    let mut history = History::new();
+    for item in platform.world.engines.items("MessagesTable") {
+        let word = |name: &str| text(&item[name]).unwrap_or_default().to_owned();
+        let position = word("position").parse().unwrap_or_default();
+        let entry = (word("role"), word("text"), position);
+        history.entry(word("request_id")).or_default().push(entry);
+    }
+    for entries in history.values_mut() {
+        entries.sort_by_key(|entry| entry.2);
+    }
+    history
+}
+
+/// A turn's stream is what the model said and what the history keeps.
+fn of_turn(turn: &Turn, stored: &View, history: &History) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (text, _) = stored.text();
+    let script = turn.script.text();
+    let entries = history.get(&turn.request).map_or(&[][..], Vec::as_slice);
+    let mut is_kept = true;
+    match stored.end() {
+        Some(End::Done(reason)) if reason == "stop" => {
+            if text != script {
+                broken.push(format!("its text is {text:?} and not {script:?}"));
+            }
+        }
+        Some(End::Done(reason)) if reason == "cancelled" => {
+            if !turn.cancelled.get() {
+                broken.push("it was cancelled by nobody".to_owned());
+            }
+            if !script.starts_with(&text) {
+                broken.push(format!("its text is {text:?} of {script:?}"));
+            }
+            is_kept = !text.is_empty();
+        }
+        Some(End::Error(code)) => {
+            is_kept = false;
+            let explained = turn.script.fails() && code == "PROVIDER_ERROR";
+            if !explained && provider::calls(&turn.trace_id) < 4 {
+                broken.push(format!("it ended with {code}"));
+            }
+        }
+        other => broken.push(format!("it ended with {other:?}")),
+    }
+    let kept: Vec<(&str, &str)> = entries
+        .iter()
+        .map(|(role, text, _)| (role.as_str(), text.as_str()))
+        .collect();
+    let message = turn.script.message();
+    let expected = [("user", message.as_str()), ("assistant", text.as_str())];
+    let expected = if is_kept { &expected[..] } else { &[] };
+    if kept != expected {
+        broken.push(format!("the history holds {kept:?} and not {expected:?}"));
+    }
+    broken
+}
+
+/// Every device that followed a turn saw the stream that is kept.
+fn of_device(turn: &Turn, stored: &View, device: &Device) -> Vec<String> {
+    let Some(view) = device.views.get(&turn.stream) else {
+        return vec![format!("{} saw nothing of it", device.name())];
+    };
+    let same = view.frames().eq(stored.frames());
+    if same {
+        return Vec::new();
+    }
+    vec![format!("{} saw another stream than is kept", device.name())]
+}
+
+/// The turns of a session are in the history in the order of their `ack`s.
+fn of_order(learner: &Learner, history: &History) -> Vec<String> {
+    let mut last: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    let mut broken = Vec::new();
+    let mut turns: Vec<&Turn> = learner.turns.iter().collect();
+    turns.sort_by_key(|turn| turn.acked.get());
+    for turn in turns {
+        let Some(entries) = history.get(&turn.request) else {
+            continue;
+        };
+        for (_, _, position) in entries {
+            if let Some((before, request)) = last.get(turn.session.as_str())
+                && before >= position
+            {
+                broken.push(format!("{} is behind {}", request, turn.request));
+            }
+            last.insert(&turn.session, (*position, &turn.request));
+        }
+    }
+    broken
+}
+
+/// Members of an item that say that something is under way.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(object) => object.values().all(|value| match value {
+            Value::Array(values) => values.is_empty(),
+            Value::Object(values) => values.is_empty(),
+            Value::String(text) => text.is_empty() || text == "0",
+            _ => false,
+        }),
+        _ => false,
+    }
+}
