@@ -66,7 +66,7 @@ fn history(platform: &Platform) -> History {
     for item in platform.world.engines.items("MessagesTable") {
         let word = |name: &str| text(&item[name]).unwrap_or_default().to_owned();
         let position = word("position").parse().unwrap_or_default();
-        let entry = (word("role"), word("text"), position);
+        let entry = (word("speaker"), word("text"), position);
         history.entry(word("request_id")).or_default().push(entry);
     }
     for entries in history.values_mut() {
