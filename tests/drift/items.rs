@@ -13,10 +13,12 @@ use crate::read;
 
 const TABLES: &str = "shared/aws/src/table";
 /// Words of expressions that are no attributes.
-const FUNCTIONS: [&str; 4] = [
+const FUNCTIONS: [&str; 6] = [
     "attribute_exists",
     "attribute_not_exists",
+    "contains",
     "if_not_exists",
+    "list_append",
     "size",
 ];
 /// Lower-case texts in the modules that are neither attributes nor words of their heads: parts of a token.
@@ -25,7 +27,7 @@ const NOT_STORED: [&str; 2] = ["nothing", "failure"];
 /// What an attribute is documented to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attribute {
-    /// `S`, `N`, `B`, `BOOL`.
+    /// `S`, `N`, `B`, `BOOL`, `L`, `SS`.
     pub(crate) kind: String,
     /// `hash key`, `range key`, `TTL`, or nothing.
     pub(crate) role: String,
@@ -80,9 +82,11 @@ fn head(module: &str) -> String {
 /// The table modules, by path.
 fn modules() -> BTreeMap<String, String> {
     let entries = fs::read_dir(root().join(TABLES)).unwrap();
-    entries
-        .map(|entry| {
-            let path = format!("{TABLES}/{}", entry.unwrap().file_name().display());
+    let names = entries.map(|entry| entry.unwrap().file_name().display().to_string());
+    names
+        .filter(|name| name.ends_with(".rs"))
+        .map(|name| {
+            let path = format!("{TABLES}/{name}");
             let module = read(&path);
             (path, module)
         })
@@ -149,7 +153,17 @@ fn literals(module: &str) -> Vec<String> {
     let lines = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
-    let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
+    // A text that goes on in the next line is one.
+    let mut joined = String::new();
+    for line in lines {
+        match line.strip_suffix('\\') {
+            Some(begun) => joined.push_str(begun),
+            None => joined = joined + line + "\n",
+        }
+    }
+    let literals = joined
+        .lines()
+        .flat_map(|line| line.split('"').skip(1).step_by(2));
     literals.map(str::to_owned).collect()
 }
 

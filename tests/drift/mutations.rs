@@ -322,7 +322,7 @@ fn breaks_of_items_are_found() {
     let retired = replaced(&present, row, "| `digest` | S | retired; SHA-256");
     #[rustfmt::skip]
     let cases = [
-        (&present, "| `attempts` | N |", "| `attempts` | S |", Some("TurnsTable.attempts was N  and is S")),
+        (&present, "| `attempts` | N |", "| `attempts` | S |", Some("LeasesTable.attempts was N  and is S")),
         (&present, "| `seq` | N, range key |", "| `seq` | N |", Some("FramesTable.seq was N range key and is N")),
         (&present, row, "| `hash` | S | absent on old ones; SHA-256", Some("TurnsTable.digest is gone")),
         (&present, row, "| `colour` | S | any |\n| `digest` | S | SHA-256", Some("TurnsTable.colour is new")),

@@ -2,25 +2,29 @@
 
 use std::time::Duration;
 
-use sparkle_aws::failure::{Failure, causes};
+use sparkle_aws::{failure::causes, table::leases::Spent};
 use sparkle_core::{
     coalesce::Coalescer,
-    frame::{Body, ErrorCode, FinishReason, State, TurnJob, Usage},
+    frame::{Body, ErrorCode, FinishReason, State, Usage},
     price::Model,
-    unit::{MicroUsd, TokenUsage},
+    unit::TokenUsage,
 };
 use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::{App, stream::Stream};
+use crate::{
+    App,
+    stream::Stream,
+    turn::{Stop, prompt_bound},
+};
 
-/// How often a running turn looks whether it is to stop.
-const CANCEL_POLL: Duration = Duration::from_millis(200);
-/// Longest silence on a stream: less than the 5 s after which a client may think it dead (R-CONN-6).
+/// How long a running turn does not know whether it is to stop: each frame that is recorded tells, and
+/// where none is, it looks.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
+/// Longest silence on a stream: less than the 5 s after which a client may think it dead (R-CONN-6), and
+/// a third of a lease, which each frame renews.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
-/// Longest answer: a minute less than the function may run (`Timeout` in template.yaml).
-const ANSWER_TIME_MAX: Duration = Duration::from_mins(14);
 
 /// Most bytes of an answer: an item takes 400 KB and a post 128 KiB, and JSON may double a text.
 /// Models stop long before, at `answer_tokens_max`.
@@ -46,28 +50,39 @@ pub(crate) enum End {
 }
 
 impl Answer {
-    /// Of a turn that was stopped before its model was asked.
-    pub(crate) fn none() -> Self {
-        let (tokens, cost) = (TokenUsage::default(), MicroUsd::default());
-        let usage = Usage {
-            tokens,
-            estimated: false,
-            cost,
-        };
+    /// Of a turn that is to be stopped and was not begun by this attempt: what the learner has seen of
+    /// it.
+    pub(crate) fn cancelled(shown: String, earlier: Spent, model: &Model) -> Self {
+        Self {
+            text: shown,
+            usage: earlier_usage(earlier, model),
+            end: End::cancelled(),
+        }
+    }
+
+    /// Of a turn that was tried too often.
+    pub(crate) fn given_up(earlier: Spent, model: &Model) -> Self {
         Self {
             text: String::new(),
-            usage,
-            end: End::cancelled(),
+            usage: earlier_usage(earlier, model),
+            end: End::internal(),
         }
     }
 
     /// The same, but it cannot be kept.
     pub(crate) fn lost(self) -> Self {
-        let end = End::Failed {
-            code: ErrorCode::Internal,
-            retry_after_ms: None,
-        };
-        Self { end, ..self }
+        Self {
+            end: End::internal(),
+            ..self
+        }
+    }
+}
+
+fn earlier_usage(earlier: Spent, model: &Model) -> Usage {
+    Usage {
+        tokens: earlier.tokens,
+        estimated: earlier.attempts > 0,
+        cost: model.cost(earlier.tokens),
     }
 }
 
@@ -84,6 +99,13 @@ impl End {
         Self::Finished {
             reason: FinishReason::Cancelled,
             response_id: String::new(),
+        }
+    }
+
+    fn internal() -> Self {
+        Self::Failed {
+            code: ErrorCode::Internal,
+            retry_after_ms: None,
         }
     }
 
@@ -111,20 +133,25 @@ impl End {
 /// Writes one answer to one stream.
 pub(crate) struct Writer<'a, 'b> {
     app: &'a App,
-    turn: &'a TurnJob,
     stream: &'b mut Stream<'a>,
     text: String,
     coalescer: Coalescer,
     sent_at: Instant,
     opening: Opening,
+    /// By earlier attempts.
+    earlier: Spent,
+    /// What asking costs this one at most.
+    prompt_bound: TokenUsage,
 }
 
-/// What the first delta must say besides its text.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How the answer goes on from what the learner has seen of it.
+#[derive(Debug, PartialEq, Eq)]
 enum Opening {
-    /// That an earlier attempt's text is to be discarded.
+    /// What an earlier attempt has shown, as far as this one says the same.
+    Repeating(String),
+    /// Differently: the next delta must say that the text begins anew.
     Restart,
-    /// Nothing.
+    /// Text follows on text.
     Plain,
 }
 
@@ -133,52 +160,54 @@ enum Event {
     Piece(Option<Result<Piece, LlmError>>),
     Due,
     Silent,
-    Poll,
+    Look,
     OutOfTime,
 }
 
 impl<'a, 'b> Writer<'a, 'b> {
-    pub(crate) fn new(app: &'a App, turn: &'a TurnJob, stream: &'b mut Stream<'a>) -> Self {
-        let opening = if stream.is_begun() {
-            Opening::Restart
-        } else {
+    pub(crate) fn new(app: &'a App, stream: &'b mut Stream<'a>, earlier: Spent) -> Self {
+        let shown = stream.shown();
+        let opening = if shown.is_empty() {
             Opening::Plain
+        } else {
+            Opening::Repeating(shown)
         };
-        let (text, coalescer, sent_at) = (String::new(), Coalescer::default(), Instant::now());
         Self {
             app,
-            turn,
             stream,
-            text,
-            coalescer,
-            sent_at,
+            text: String::new(),
+            coalescer: Coalescer::default(),
+            sent_at: Instant::now(),
             opening,
+            earlier,
+            prompt_bound: TokenUsage::default(),
         }
     }
 
     /// Has the model answer and streams what it says, until it is done, fails or is to stop.
-    pub(crate) async fn write(mut self, prompt: &Prompt, model: &Model) -> Result<Answer, Failure> {
-        let deadline = Instant::now() + ANSWER_TIME_MAX;
-        // Not at once: the start of the turn has just said whether it is to stop.
-        let mut polls = interval_at(Instant::now() + CANCEL_POLL, CANCEL_POLL);
-        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (counted, end) = match self.ask(prompt, &mut polls, deadline).await? {
+    pub(crate) async fn write(
+        mut self,
+        prompt: &Prompt,
+        model: &Model,
+        deadline: Instant,
+    ) -> Result<Answer, Stop> {
+        self.prompt_bound = prompt_bound(prompt);
+        let (counted, end) = match self.ask(prompt, deadline).await? {
             Asked::Ended(end) => (None, end),
-            Asked::Answering(reply) => self.stream_reply(reply, &mut polls, deadline).await?,
+            Asked::Answering(reply) => self.stream_reply(reply, deadline).await?,
         };
+        self.close_opening(&end);
+        if self.opening == Opening::Restart && self.coalescer.is_empty() {
+            self.send(String::new()).await?;
+        }
         while let Some(rest) = self.coalescer.take() {
             self.send(rest).await?;
         }
-        let prompt_bytes = prompt
-            .messages
-            .iter()
-            .map(|message| message.text.len())
-            .sum();
-        let bound = TokenUsage::bound(prompt_bytes, prompt.messages.len(), self.text.len());
-        let tokens = counted.unwrap_or(bound);
+        let tokens = counted.unwrap_or(self.bound());
+        let tokens = self.earlier.tokens.plus(tokens);
         let usage = Usage {
             tokens,
-            estimated: counted.is_none(),
+            estimated: counted.is_none() || self.earlier.attempts > 0,
             cost: model.cost(tokens),
         };
         Ok(Answer {
@@ -189,12 +218,7 @@ impl<'a, 'b> Writer<'a, 'b> {
     }
 
     /// Waits for the model to begin, with signs of life to the client.
-    async fn ask(
-        &mut self,
-        prompt: &Prompt,
-        polls: &mut Interval,
-        deadline: Instant,
-    ) -> Result<Asked, Failure> {
+    async fn ask(&mut self, prompt: &Prompt, deadline: Instant) -> Result<Asked, Stop> {
         let app = self.app;
         let mut begins = std::pin::pin!(app.llm.stream(prompt));
         loop {
@@ -205,11 +229,12 @@ impl<'a, 'b> Writer<'a, 'b> {
                     Ok(reply) => Asked::Answering(Box::new(reply)),
                     Err(error) => Asked::Ended(failed(&error)),
                 }),
-                _ = polls.tick() => if self.is_stopped().await {
-                    return Ok(Asked::Ended(End::cancelled()));
-                },
+                () = sleep_until(self.stream.looked_at() + LOOK_AFTER) => self.stream.look().await?,
                 () = sleep_until(silent_at) => self.signal(State::Thinking).await?,
                 () = sleep_until(deadline) => return Ok(Asked::Ended(out_of_time())),
+            }
+            if self.stream.is_cancelled() {
+                return Ok(Asked::Ended(End::cancelled()));
             }
         }
     }
@@ -217,16 +242,18 @@ impl<'a, 'b> Writer<'a, 'b> {
     async fn stream_reply(
         &mut self,
         mut reply: Box<Reply>,
-        polls: &mut Interval,
         deadline: Instant,
-    ) -> Result<(Option<TokenUsage>, End), Failure> {
+    ) -> Result<(Option<TokenUsage>, End), Stop> {
         loop {
+            if self.stream.is_cancelled() {
+                return Ok((reply.usage_so_far(), End::cancelled()));
+            }
             let now = Instant::now();
             let due_at = self.coalescer.wait().map(|wait| self.sent_at + wait);
             let event = tokio::select! {
                 biased;
                 () = sleep_until(due_at.unwrap_or(now)), if due_at.is_some() => Event::Due,
-                _ = polls.tick() => Event::Poll,
+                () = sleep_until(self.stream.looked_at() + LOOK_AFTER) => Event::Look,
                 piece = reply.next() => Event::Piece(piece),
                 () = sleep_until(self.sent_at + SILENCE_MAX) => Event::Silent,
                 () = sleep_until(deadline) => Event::OutOfTime,
@@ -237,18 +264,13 @@ impl<'a, 'b> Writer<'a, 'b> {
                         self.send(text).await?;
                     }
                 }
-                Event::Poll => {
-                    if self.is_stopped().await {
-                        return Ok((reply.usage_so_far(), End::cancelled()));
-                    }
-                }
+                Event::Look => self.stream.look().await?,
                 Event::Piece(Some(Ok(Piece::Text(text)))) => {
                     let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
                     let text = text
                         .get(..text.floor_char_boundary(room))
                         .unwrap_or_default();
-                    self.text.push_str(text);
-                    self.coalescer.push(text);
+                    self.push(text);
                     if self.text.len() + char::MAX.len_utf8() > ANSWER_BYTES_MAX {
                         let (reason, response_id) = (FinishReason::Length, String::new());
                         return Ok((
@@ -285,30 +307,66 @@ impl<'a, 'b> Writer<'a, 'b> {
         }
     }
 
-    /// Whether the learner wants it to stop. Not knowing for once is no reason to give up an answer.
-    async fn is_stopped(&self) -> bool {
-        match self.app.turns.is_cancelled(self.turn).await {
-            Ok(is_cancelled) => is_cancelled,
-            Err(error) => {
-                warn!(
-                    error = causes(&error),
-                    "cannot see whether the turn is to stop"
-                );
-                false
-            }
+    /// Takes a piece of the answer. What an earlier attempt has shown already is not shown again.
+    fn push(&mut self, piece: &str) {
+        self.text.push_str(piece);
+        let Opening::Repeating(shown) = &self.opening else {
+            return self.coalescer.push(piece);
+        };
+        if let Some(more) = self.text.strip_prefix(shown.as_str()) {
+            self.coalescer.push(more);
+            self.opening = Opening::Plain;
+        } else if !shown.starts_with(&self.text) {
+            self.coalescer.push(&self.text);
+            self.opening = Opening::Restart;
         }
     }
 
-    async fn send(&mut self, text: String) -> Result<(), Failure> {
-        let restart = self.opening == Opening::Restart;
-        self.opening = Opening::Plain;
-        self.sent_at = Instant::now();
-        self.stream.send(Body::Delta { text, restart }).await
+    /// The answer is at its end, and an earlier attempt has shown more of it.
+    fn close_opening(&mut self, end: &End) {
+        let opening = std::mem::replace(&mut self.opening, Opening::Plain);
+        self.opening = match (opening, end) {
+            // What was shown was generated, and stays.
+            (Opening::Repeating(shown), End::Finished { reason, .. })
+                if *reason == FinishReason::Cancelled =>
+            {
+                self.text = shown;
+                Opening::Plain
+            }
+            (Opening::Repeating(_), End::Finished { .. }) => {
+                self.coalescer.push(&self.text);
+                Opening::Restart
+            }
+            (Opening::Repeating(_), End::Failed { .. }) => Opening::Plain,
+            (opening, _) => opening,
+        };
     }
 
-    async fn signal(&mut self, state: State) -> Result<(), Failure> {
+    async fn send(&mut self, text: String) -> Result<(), Stop> {
+        let restart = self.opening == Opening::Restart;
+        if restart {
+            self.opening = Opening::Plain;
+        }
+        self.say(Body::Delta { text, restart }).await
+    }
+
+    async fn signal(&mut self, state: State) -> Result<(), Stop> {
+        self.say(Body::Status { state }).await
+    }
+
+    async fn say(&mut self, body: Body) -> Result<(), Stop> {
         self.sent_at = Instant::now();
-        self.stream.send(Body::Status { state }).await
+        let spent = Spent {
+            attempts: self.earlier.attempts + 1,
+            tokens: self.earlier.tokens.plus(self.bound()),
+        };
+        self.stream.send(body, spent).await
+    }
+
+    /// What this attempt has consumed so far, at most.
+    fn bound(&self) -> TokenUsage {
+        self.prompt_bound
+            .plus(TokenUsage::bound(0, 0, self.text.len()))
     }
 }
 

@@ -1,10 +1,14 @@
-//! Answers a message: the turn, from the queue to the last frame.
+//! Answers messages: the turns, from the queue to the last frame.
 //!
-//! Idempotency key: user and `request_id`. A turn that is over is not run again; one that an earlier
-//! attempt left half-way is answered anew, and its client told to discard what it showed.
+//! Idempotency key: user and `request_id`. A message on the queue only says that a turn waits; which turn
+//! is run, and that nobody else runs it, is decided by the conversation's lease ([`session`]). A turn that
+//! is over is not run again; one that an earlier attempt left half-way is answered anew, and its stream
+//! goes on where it broke off.
 
 mod answer;
+mod audience;
 pub mod model;
+mod session;
 mod stream;
 mod turn;
 
@@ -16,12 +20,12 @@ use sparkle_aws::{
     failure::{Failure, causes},
     push::Push,
     queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, turns::Turns},
+    table::{connections::Connections, conversations::Conversations, leases::Leases, turns::Turns},
 };
-use sparkle_core::price::Catalogue;
+use sparkle_core::{price::Catalogue, unit::Timestamp};
 use sparkle_llm::Llm;
 use sparkle_wire::job;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span, warn};
 
 /// How long a crash may keep a conversation waiting.
@@ -35,6 +39,7 @@ const HOLD_EVERY: Duration = Duration::from_secs(5);
 pub struct App {
     pub connections: Connections,
     pub turns: Turns,
+    pub leases: Leases,
     pub conversations: Conversations,
     pub queue: TurnQueue,
     pub push: Push,
@@ -48,19 +53,42 @@ pub struct App {
 /// Never; what failed is in the answer. A provider that fails is no failure here: its turn ends with
 /// an `error` frame.
 pub async fn handle(app: &App, event: QueueEvent, at: Invocation) -> Result<QueueAnswer, Failure> {
-    let now = at.now;
+    let clock = Clock {
+        began: at.now,
+        since: Instant::now(),
+    };
     Ok(event::in_order(event, async |record: QueueRecord| {
         let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
         let span = info_span!("turn", trace_id = turn.trace_id.as_str());
         let running = async {
             tokio::select! {
-                over = Box::pin(turn::run(app, &turn, now)) => over,
+                biased;
                 never = hold(app, &record.receipt) => match never {},
+                over = Box::pin(session::serve(app, &turn, &record, &at, clock)) => over,
             }
         };
         running.instrument(span).await
     })
     .await)
+}
+
+/// The time of an invocation, carried on by the runtime's clock.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    began: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        self.began.after(self.since.elapsed())
+    }
+
+    /// When it will be `at`; at once if that is past.
+    fn instant(&self, at: Timestamp) -> Instant {
+        let ahead_ms = at.unix_ms().saturating_sub(self.began.unix_ms());
+        self.since + Duration::from_millis(u64::try_from(ahead_ms).unwrap_or(0))
+    }
 }
 
 /// Keeps the message hidden while its turn runs, a little at a time: after a crash it is delivered

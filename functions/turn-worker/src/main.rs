@@ -5,7 +5,7 @@ use sparkle_aws::{
     boot, config,
     push::Push,
     queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, turns::Turns},
+    table::{connections::Connections, conversations::Conversations, leases::Leases, turns::Turns},
 };
 use turn_worker::{App, model};
 
@@ -16,6 +16,7 @@ async fn main() -> Result<(), boot::BootError> {
     let app = App {
         connections: Connections::open(&aws)?,
         turns: Turns::open(&aws)?,
+        leases: Leases::open(&aws)?,
         conversations: Conversations::open(&aws)?,
         queue: TurnQueue::open(&aws)?,
         push: Push::open(&aws)?,

@@ -1,122 +1,272 @@
-//! The stream of one turn: each frame numbered, stored, then posted, in this order.
+//! The stream of one turn under its lease: each frame numbered, recorded, then posted, in this order.
+
+use std::time::Duration;
 
 use sparkle_aws::{
-    failure::{Failure, causes},
-    push::Posted,
+    failure::causes,
+    table::{
+        TableError,
+        leases::{Held, Lease, Listener, Spent, Standing, Start, Written},
+    },
 };
 use sparkle_core::{
-    frame::{Body, ServerFrame, TurnJob},
+    frame::{Body, ServerFrame, StoredFrame, TurnJob},
     unit::Timestamp,
 };
 use sparkle_wire::frame;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::App;
+use crate::{App, Clock, audience::Audience, turn::Stop};
+
+/// Most bytes of frames that are written again with each new one: with the rest of the item they stay
+/// below the 1 KB that one write unit pays for.
+const TAIL_BYTES_MAX: usize = 500;
+/// How long a table may be away before the turn is given up to a later attempt, which pays the model
+/// again.
+const OUTAGE_MAX: Duration = Duration::from_secs(75);
+/// Pause before a table that is away is asked again.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Stream<'a> {
     app: &'a App,
     turn: &'a TurnJob,
-    seq: u32,
+    clock: Clock,
+    lease: Lease,
+    standing: Standing,
+    looked_at: Instant,
+    /// All of them so far.
+    frames: Vec<StoredFrame>,
+    /// Those that only the lease has.
+    tail: Vec<StoredFrame>,
     audience: Audience,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    Listening,
-    Behind,
-    Gone,
-}
-
 impl<'a> Stream<'a> {
-    /// Goes on after the frames that earlier attempts stored.
-    pub(crate) fn after(last_seq: u32, app: &'a App, turn: &'a TurnJob) -> Self {
-        Self {
+    /// Goes on after the frames that earlier attempts recorded. Cost: one query if there are any, one
+    /// write if somebody has asked to listen.
+    pub(crate) async fn open(
+        app: &'a App,
+        turn: &'a TurnJob,
+        held: Held,
+        clock: Clock,
+    ) -> Result<Self, Stop> {
+        let Held {
+            lease, standing, ..
+        } = held;
+        let mut frames = Vec::new();
+        if standing.last_seq > 0 {
+            let (user, request) = (&turn.user_id, &turn.request_id);
+            frames = app.turns.frames(user, request, 0, clock.now()).await?;
+            let kept = frames.last().map_or(0, |frame| frame.seq);
+            let newer = standing.tail.iter().filter(|frame| frame.seq > kept);
+            frames.extend(newer.cloned());
+        }
+        let mut audience = Audience::new(app, clock.instant(lease.believed_until));
+        // Who was followed by an earlier attempt has got its frames, or sees a gap and asks.
+        let listening = standing.listening(&turn.request_id);
+        let followed = listening.iter().map(|listener| &listener.destination);
+        for destination in followed.chain([&turn.destination]) {
+            audience.admit(destination, [].iter());
+        }
+        let tail = standing.tail.clone();
+        let mut stream = Self {
             app,
             turn,
-            seq: last_seq,
-            audience: Audience::Listening,
+            clock,
+            lease,
+            standing: standing.clone(),
+            looked_at: Instant::now(),
+            frames,
+            tail,
+            audience,
+        };
+        stream.see(standing).await?;
+        Ok(stream)
+    }
+
+    /// What the learner was shown: the text since the last `restart`.
+    pub(crate) fn shown(&self) -> String {
+        let mut shown = String::new();
+        let deltas = self.frames.iter();
+        for (text, restart) in deltas.filter_map(|frame| frame::stored_text(&frame.bytes)) {
+            if restart {
+                shown.clear();
+            }
+            shown.push_str(&text);
+        }
+        shown
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.standing.is_cancelled(&self.turn.request_id)
+    }
+
+    /// When it was last seen what the learner wants.
+    pub(crate) fn looked_at(&self) -> Instant {
+        self.looked_at
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Records a frame, and what the turn has consumed so far, then has it posted. Cost: one write, and
+    /// another for some ten frames.
+    pub(crate) async fn send(&mut self, body: Body, spent: Spent) -> Result<(), Stop> {
+        let frame = self.stored(&self.frame(body, self.last_seq() + 1));
+        if self.tail_bytes() + frame.bytes.len() > TAIL_BYTES_MAX {
+            insist(async || self.app.turns.keep(self.turn, &self.tail).await).await?;
+            self.tail.clear();
+        }
+        self.tail.push(frame.clone());
+        let Self { app, clock, .. } = *self;
+        let (lease, tail) = (&mut self.lease, &self.tail);
+        let written = insist(async || app.leases.record(lease, tail, spent, clock.now()).await);
+        let written = written.await?;
+        let Written::Kept(standing) = written else {
+            return Err(Stop::Lost);
+        };
+        let believed_until = self.clock.instant(self.lease.believed_until);
+        self.audience.trust_until(believed_until);
+        self.audience.post(&frame);
+        self.frames.push(frame);
+        self.see(standing).await
+    }
+
+    /// Sees what the learner wants. Not knowing for once is no reason to give up an answer.
+    /// Cost: one read.
+    pub(crate) async fn look(&mut self) -> Result<(), Stop> {
+        match self.app.leases.look(&self.lease).await {
+            Ok(Written::Kept(standing)) => self.see(standing).await,
+            Ok(Written::Lost) => Err(Stop::Lost),
+            Err(error) if is_away(&error) => {
+                warn!(error = causes(&error), "cannot see what the learner wants");
+                self.looked_at = Instant::now();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the client was sent anything before.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.seq > 0
+    /// Lets in those who have asked to listen.
+    async fn see(&mut self, standing: Standing) -> Result<(), Stop> {
+        self.looked_at = Instant::now();
+        self.standing = standing;
+        let asked = self.standing.asked(&self.turn.request_id);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        // First it is noted that they are taken: should this worker die now, they see a gap and ask again
+        // rather than get everything twice.
+        let followed = self.audience.destinations().cloned();
+        let asking = asked.iter().map(|listener| listener.destination.clone());
+        let mut listening: Vec<Listener> = Vec::new();
+        for destination in followed.chain(asking) {
+            let listener = Listener {
+                request_id: self.turn.request_id.clone(),
+                destination,
+                start: Start::Whole,
+            };
+            if !listening.contains(&listener) {
+                listening.push(listener);
+            }
+        }
+        let taken = insist(async || self.app.leases.take(&self.lease, &asked, &listening).await);
+        match taken.await? {
+            Written::Kept(standing) => self.standing = standing,
+            Written::Lost => return Err(Stop::Lost),
+        }
+        for listener in asked {
+            let destination = &listener.destination;
+            if listener.start == Start::Whole && self.audience.has(&destination.connection_id) {
+                continue;
+            }
+            let after_seq = listener.start.after_seq();
+            let missed = self.frames.iter().filter(|frame| frame.seq > after_seq);
+            self.audience.admit(destination, missed);
+        }
+        Ok(())
     }
 
-    /// Stores a frame, then posts it. Cost: one write, one post.
-    pub(crate) async fn send(&mut self, body: Body) -> Result<(), Failure> {
-        let frame = self.next(body);
-        self.app.turns.store(self.turn, &frame).await?;
-        self.post(&frame).await
+    /// The last frames, numbered and not recorded yet; the final one names its request.
+    pub(crate) fn last(&self, bodies: Vec<Body>, now: Timestamp) -> Vec<StoredFrame> {
+        let count = bodies.len();
+        let numbered = (self.last_seq() + 1..).zip(bodies).enumerate();
+        let frames = numbered.map(|(place, (seq, body))| {
+            let timestamp = matches!(body, Body::Done(_)).then_some(now);
+            let mut frame = self.frame(body, seq);
+            if place + 1 == count {
+                frame.request_id = Some(self.turn.request_id.clone());
+                frame.timestamp = timestamp;
+            }
+            self.stored(&frame)
+        });
+        frames.collect()
     }
 
-    /// Numbers the next frame.
-    pub(crate) fn next(&mut self, body: Body) -> ServerFrame {
-        self.seq = self.seq.saturating_add(1);
+    /// The frames that are to be kept with the end of the turn.
+    pub(crate) fn tail_with(&self, last: &[StoredFrame]) -> Vec<StoredFrame> {
+        self.tail.iter().chain(last).cloned().collect()
+    }
+
+    /// Posts the last frames, which are kept now, and waits until everybody has them.
+    pub(crate) async fn close(self, last: &[StoredFrame]) {
+        // The turn is over: nobody else writes to its stream any more.
+        let long = Duration::from_hours(1);
+        self.audience.trust_until(Instant::now() + long);
+        for frame in last {
+            self.audience.post(frame);
+        }
+        self.audience.close().await;
+    }
+
+    fn last_seq(&self) -> u32 {
+        self.frames.last().map_or(0, |frame| frame.seq)
+    }
+
+    fn tail_bytes(&self) -> usize {
+        self.tail.iter().map(|frame| frame.bytes.len()).sum()
+    }
+
+    fn frame(&self, body: Body, seq: u32) -> ServerFrame {
         ServerFrame {
             body,
-            request_id: (self.seq == 1).then(|| self.turn.request_id.clone()),
+            request_id: (seq == 1).then(|| self.turn.request_id.clone()),
             trace_id: None,
             timestamp: None,
-            seq: Some(self.seq),
+            seq: Some(seq),
             stream: Some(self.turn.stream()),
         }
     }
 
-    /// As if the last of these frames had not been numbered: they were neither stored nor posted.
-    pub(crate) fn without(&self, frames: &[ServerFrame]) -> Self {
-        let unused = u32::try_from(frames.len()).unwrap_or(u32::MAX);
-        Self {
-            seq: self.seq.saturating_sub(unused),
-            ..*self
+    fn stored(&self, frame: &ServerFrame) -> StoredFrame {
+        StoredFrame {
+            seq: frame.seq.unwrap_or(self.last_seq()),
+            bytes: frame::encode_stored(frame),
         }
     }
+}
 
-    /// Numbers the final frame, which names its request.
-    pub(crate) fn last(&mut self, body: Body, now: Timestamp) -> ServerFrame {
-        let timestamp = matches!(body, Body::Done(_)).then_some(now);
-        let request_id = Some(self.turn.request_id.clone());
-        ServerFrame {
-            request_id,
-            timestamp,
-            ..self.next(body)
+/// Asks a table until it answers: giving up a turn costs more than waiting.
+async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, TableError>) -> Result<T, Stop> {
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if is_away(&error) && began.elapsed() < OUTAGE_MAX => {
+                warn!(error = causes(&error), "a table is away");
+                sleep(OUTAGE_PAUSE).await;
+            }
+            answer => return Ok(answer?),
         }
     }
+}
 
-    /// Posts a frame that is stored. A client that is gone, or cannot be reached, misses it and finds
-    /// it stored: the turn goes on.
-    pub(crate) async fn post(&mut self, frame: &ServerFrame) -> Result<(), Failure> {
-        let is_final = frame.request_id.is_some() && self.seq > 1;
-        match self.audience {
-            Audience::Listening => {}
-            Audience::Behind if is_final => {}
-            Audience::Behind | Audience::Gone => return Ok(()),
-        }
-        let destination = &self.turn.destination;
-        let text = frame::encode(frame, destination.format);
-        match self.app.push.post(&destination.connection_id, text).await {
-            Ok(Posted::Delivered) => {}
-            Ok(Posted::Gone) => {
-                self.audience = Audience::Gone;
-                let forgotten = self
-                    .app
-                    .connections
-                    .forget(&destination.connection_id)
-                    .await;
-                if let Err(error) = forgotten {
-                    warn!(
-                        error = causes(&error),
-                        "a closed connection is not forgotten yet"
-                    );
-                }
-            }
-            Err(failure) => {
-                // A later frame would arrive out of order, so only the final one is still tried: its
-                // `seq` shows the client that it missed some.
-                self.audience = Audience::Behind;
-                warn!(error = causes(&failure), "client cannot be reached");
-            }
-        }
-        Ok(())
-    }
+/// Whether a table may answer later.
+pub(crate) fn is_away(error: &TableError) -> bool {
+    matches!(error, TableError::Throttled(_) | TableError::Unavailable(_))
 }

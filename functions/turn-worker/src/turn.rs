@@ -1,115 +1,171 @@
-//! One turn, in the order in which it happens: start, history, prompt, answer, end.
+//! One turn, in the order in which it happens: history, prompt, answer, end.
+
+use std::time::Duration;
 
 use sparkle_aws::{
+    boot::Invocation,
     failure::{Failure, causes},
     metric,
     table::{
         TableError,
         conversations::Recent,
-        turns::{Ending, Gain, Started},
+        leases::{Held, Spent},
+        turns::{Ending, Gain, Turn},
     },
 };
 use sparkle_core::{
     chat,
-    frame::{Body, Done, ErrorBody, HistoryEntry, ServerFrame, Speaker, TurnJob},
+    frame::{Body, Done, ErrorBody, HistoryEntry, Speaker, StoredFrame, TurnJob},
     notice::{self, Language},
     price::Model,
-    unit::Timestamp,
+    unit::{Timestamp, TokenUsage},
 };
 use sparkle_llm::{Message, Prompt, TraceParent};
-use tokio::time::Instant;
-use tracing::{error, info};
+use sparkle_wire::frame;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
 
 use crate::{
-    App,
+    App, Clock,
     answer::{Answer, End, Writer},
-    stream::Stream,
+    stream::{Stream, is_away},
 };
 
-/// How often the end of a turn is tried while its conversation changes under it.
-const FINISH_ATTEMPTS_MAX: u32 = 3;
+/// How often a turn is tried: what fails so often, or kills its worker, will do so again.
+const ATTEMPTS_MAX: u32 = 5;
+/// How often the end of a turn is tried while its conversation changes under it or the tables are away.
+const FINISH_TRIES_MAX: u32 = 40;
+const FINISH_PAUSE: Duration = Duration::from_millis(250);
+/// Longest answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(14);
+/// Left of the invocation for the end of a turn.
+const END_TIME: Duration = Duration::from_secs(30);
 
-/// The time of the invocation, carried on by the runtime's clock.
-struct Clock {
-    started: Timestamp,
-    since: Instant,
+/// Why a turn was not brought to its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Its lease is another's.
+    Lost,
+    /// A later delivery may succeed.
+    Failed(Failure),
 }
 
-impl Clock {
-    fn now(&self) -> Timestamp {
-        self.started.after(self.since.elapsed())
+impl From<TableError> for Stop {
+    fn from(error: TableError) -> Self {
+        Self::Failed(error.into())
     }
 }
 
-/// Runs a turn that is not over yet.
+/// Runs a turn whose lease is held, after the messages that were said before it.
 ///
-/// Cost: before the first word one write and one query at once; for each frame one write and one post;
-/// at the end one transaction.
-pub(crate) async fn run(app: &App, job: &TurnJob, now: Timestamp) -> Result<(), Failure> {
-    let clock = Clock {
-        started: now,
-        since: Instant::now(),
-    };
-    let (started, recent) = tokio::join!(
-        app.turns.start(job, now),
-        app.conversations
-            .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX),
-    );
-    let Started::Running {
-        last_seq,
-        attempt,
-        is_cancelled,
-    } = started?
-    else {
-        info!("turn is over already");
-        return Ok(());
-    };
-    let recent = recent?;
+/// Cost: for each frame one write; at the end one transaction. On a second attempt one query more.
+pub(crate) async fn run(
+    app: &App,
+    job: &TurnJob,
+    held: Held,
+    recent: &Recent,
+    at: &Invocation,
+    clock: Clock,
+) -> Result<(), Stop> {
     // A model that was withdrawn while the turn waited: the default answers.
     let model = app
         .catalogue
         .find(&job.model)
         .unwrap_or(app.catalogue.default_model());
+    let prompt = prompt(job, model, recent);
+    let (attempt, earlier) = (held.attempt, spent_before(&held, &prompt));
+    let mut stream = Stream::open(app, job, held, clock).await?;
 
-    let mut stream = Stream::after(last_seq, app, job);
-    let answer = if is_cancelled {
-        Answer::none()
+    let answer = if attempt > ATTEMPTS_MAX {
+        error!(attempt, "the turn is given up");
+        Answer::given_up(earlier, model)
+    } else if stream.is_cancelled() {
+        Answer::cancelled(stream.shown(), earlier, model)
     } else {
-        let prompt = prompt(job, model, &recent);
-        Writer::new(app, job, &mut stream)
-            .write(&prompt, model)
+        let end_ms = at.deadline.unix_ms() - i64::try_from(END_TIME.as_millis()).unwrap_or(0);
+        let deadline = clock
+            .instant(Timestamp::from_unix_ms(end_ms))
+            .min(clock.instant(clock.now().after(ANSWER_TIME_MAX)));
+        Writer::new(app, &mut stream, earlier)
+            .write(&prompt, model, deadline)
             .await?
     };
-    let turn = Turn {
+    let turn = Attempt {
         app,
         job,
-        clock: &clock,
-        attempt,
+        clock,
+        length: recent.length,
     };
-    let frames = last_frames(job, &mut stream, &answer, clock.now());
-    let (answer, frames) = match turn.finish(recent.length, &answer, &frames).await {
-        Ok(()) => (answer, frames),
-        Err(
-            error @ (TableError::Conflict(_) | TableError::Refused(_) | TableError::Corrupt(_)),
-        ) => {
+    let last = stream.last(last_bodies(job, &answer), clock.now());
+    let (answer, last) = match turn.finish(&mut stream, &answer, &last).await {
+        Ok(()) => (answer, last),
+        Err(Unfinished::Unkeepable(cause)) => {
             // It will not be kept by trying again, so the learner is told, and the turn is over.
-            error!(error = causes(&error), "the answer cannot be kept");
+            error!(error = causes(&cause), "the answer cannot be kept");
             let lost = answer.lost();
-            let mut stream = stream.without(&frames);
-            let frames = last_frames(job, &mut stream, &lost, clock.now());
-            turn.finish(0, &lost, &frames).await?;
-            (lost, frames)
+            let last = stream.last(last_bodies(job, &lost), clock.now());
+            match turn.finish(&mut stream, &lost, &last).await {
+                Ok(()) => (lost, last),
+                Err(Unfinished::Unkeepable(cause)) => return Err(cause.into()),
+                Err(Unfinished::Stopped(stop)) => return Err(stop),
+            }
         }
-        Err(error) => return Err(error.into()),
+        Err(Unfinished::Stopped(stop)) => return Err(stop),
     };
-    for frame in &frames {
-        stream.post(frame).await?;
-    }
-    report(&answer, model, &clock);
+    stream.close(&last).await;
+    report(&answer, model, clock);
     Ok(())
 }
 
-fn report(answer: &Answer, model: &Model, clock: &Clock) {
+/// Posts the end of a turn again, whose worker died before it could, or before it could tell the queue.
+/// Cost: two reads and a post for everybody who followed it.
+pub(crate) async fn say_again(
+    app: &App,
+    job: &TurnJob,
+    last_seq: u32,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let (user, session, request) = (&job.user_id, &job.session_id, &job.request_id);
+    let before = last_seq.saturating_sub(1);
+    let (standing, last) = tokio::join!(
+        app.leases.find(user, session),
+        app.turns.frames(user, request, before, now),
+    );
+    let listening = standing?.map(|standing| standing.listening(request));
+    let mut followers: Vec<_> = listening
+        .into_iter()
+        .flatten()
+        .map(|listener| listener.destination)
+        .collect();
+    if !followers.contains(&job.destination) {
+        followers.push(job.destination.clone());
+    }
+    for frame in last? {
+        for destination in &followers {
+            if let Some(text) = frame::decode_stored(&frame.bytes, destination.format) {
+                app.push.post(&destination.connection_id, text).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What earlier attempts consumed: one that recorded nothing may have asked the model all the same.
+fn spent_before(held: &Held, prompt: &Prompt) -> Spent {
+    let attempts = held.attempt.saturating_sub(1);
+    let silent = attempts.saturating_sub(held.spent.attempts);
+    let asked = prompt_bound(prompt);
+    let tokens = (0..silent).fold(held.spent.tokens, |tokens, _| tokens.plus(asked));
+    Spent { attempts, tokens }
+}
+
+/// What asking the model cannot exceed, without its answer.
+pub(crate) fn prompt_bound(prompt: &Prompt) -> TokenUsage {
+    let bytes = prompt.messages.iter().map(|message| message.text.len());
+    TokenUsage::bound(bytes.sum(), prompt.messages.len(), 0)
+}
+
+fn report(answer: &Answer, model: &Model, clock: Clock) {
     let (now, took, status) = (clock.now(), clock.since.elapsed(), answer.end.as_str());
     metric::seconds(
         "chat_request_duration_seconds",
@@ -155,43 +211,49 @@ fn prompt(job: &TurnJob, model: &Model, recent: &Recent) -> Prompt {
     }
 }
 
-/// An attempt at a turn.
-struct Turn<'a> {
+/// An attempt at a turn, after a conversation of so many messages.
+struct Attempt<'a> {
     app: &'a App,
     job: &'a TurnJob,
-    clock: &'a Clock,
-    attempt: u32,
+    clock: Clock,
+    length: u64,
 }
 
-impl Turn<'_> {
-    /// Ends the turn: stores its last frames together with what the conversation gains.
+/// Why a turn could not be ended.
+enum Unfinished {
+    /// Its answer can never be kept.
+    Unkeepable(TableError),
+    Stopped(Stop),
+}
+
+impl From<Stop> for Unfinished {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
+impl From<TableError> for Unfinished {
+    fn from(error: TableError) -> Self {
+        Self::Stopped(error.into())
+    }
+}
+
+impl Attempt<'_> {
+    /// Ends the turn: keeps its last frames together with what the conversation gains.
     ///
     /// A conversation that changed under the turn (deleted on another device) is read again: the answer
     /// is appended to what it is now.
     async fn finish(
         &self,
-        length: u64,
+        stream: &mut Stream<'_>,
         answer: &Answer,
-        frames: &[ServerFrame],
-    ) -> Result<(), TableError> {
-        let Self {
-            app,
-            job,
-            clock,
-            attempt,
-        } = *self;
-        let entry = |speaker, text: &str, at| {
-            let (text, request_id) = (text.to_owned(), job.request_id.clone());
-            HistoryEntry {
-                speaker,
-                text,
-                at,
-                request_id,
-            }
-        };
-        let question = entry(Speaker::User, &job.message, job.accepted_at);
-        let reply = entry(Speaker::Assistant, &answer.text, clock.now());
-        let (mut length, mut tries) = (length, 0);
+        last: &[StoredFrame],
+    ) -> Result<(), Unfinished> {
+        let Self { app, job, .. } = *self;
+        let question = self.entry(Speaker::User, &job.message, job.accepted_at);
+        let reply = self.entry(Speaker::Assistant, &answer.text, self.clock.now());
+        let frames = stream.tail_with(last);
+        let (mut length, mut tries) = (self.length, 0);
         loop {
             tries += 1;
             let gain = match &answer.end {
@@ -204,55 +266,78 @@ impl Turn<'_> {
                 },
             };
             let ending = Ending {
-                attempt,
+                lease: stream.lease(),
+                known: stream.standing(),
                 gain,
-                frames,
+                frames: &frames,
             };
-            match app.turns.finish(&app.conversations, job, ending).await {
+            let finished = app
+                .turns
+                .finish(&app.leases, &app.conversations, job, &ending);
+            let error = match finished.await {
                 Ok(()) => return Ok(()),
-                Err(TableError::Conflict(_)) if tries < FINISH_ATTEMPTS_MAX => {
-                    let now = app
-                        .conversations
-                        .recent(&job.user_id, &job.session_id, 1)
-                        .await?;
-                    length = now.length;
+                Err(error @ (TableError::Refused(_) | TableError::Corrupt(_))) => {
+                    return Err(Unfinished::Unkeepable(error));
                 }
-                Err(error) => return Err(error),
+                Err(error) if tries >= FINISH_TRIES_MAX => return Err(error.into()),
+                Err(error) => error,
+            };
+            warn!(error = causes(&error), "the turn is not ended yet");
+            if is_away(&error) {
+                sleep(FINISH_PAUSE).await;
             }
+            // Lost, or somebody asked to listen, or the answer to an earlier try was lost.
+            stream.look().await?;
+            if !stream.standing().waits(&job.request_id) {
+                return Ok(());
+            }
+            let (user, session) = (&job.user_id, &job.session_id);
+            if let Some(Turn::Answered { .. }) = app
+                .turns
+                .find(user, &job.request_id, self.clock.now())
+                .await?
+            {
+                app.leases
+                    .drop_first(stream.lease(), &job.request_id)
+                    .await?;
+                return Ok(());
+            }
+            length = app.conversations.recent(user, session, 1).await?.length;
+        }
+    }
+
+    fn entry(&self, speaker: Speaker, text: &str, at: Timestamp) -> HistoryEntry {
+        let (text, request_id) = (text.to_owned(), self.job.request_id.clone());
+        HistoryEntry {
+            speaker,
+            text,
+            at,
+            request_id,
         }
     }
 }
 
-fn last_frames(
-    job: &TurnJob,
-    stream: &mut Stream<'_>,
-    answer: &Answer,
-    now: Timestamp,
-) -> Vec<ServerFrame> {
+fn last_bodies(job: &TurnJob, answer: &Answer) -> Vec<Body> {
     match &answer.end {
         End::Finished {
             reason,
             response_id,
-        } => {
-            let done = Done {
+        } => vec![
+            Body::Usage(answer.usage),
+            Body::Done(Done {
                 response_id: response_id.clone(),
                 finish_reason: *reason,
-            };
-            vec![
-                stream.next(Body::Usage(answer.usage)),
-                stream.last(Body::Done(done), now),
-            ]
-        }
+            }),
+        ],
         End::Failed {
             code,
             retry_after_ms,
         } => {
             let notice = notice::error(*code, Language::of_tag(&job.language));
-            let error = ErrorBody {
+            vec![Body::Error(ErrorBody {
                 retry_after_ms: *retry_after_ms,
                 ..notice
-            };
-            vec![stream.last(Body::Error(error), now)]
+            })]
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Accepting a `chat`: once, durably, in order.
 
+use std::time::Duration;
+
 use sparkle_aws::{
     failure::Failure,
     push::Posted,
-    table::turns::{Begun, Cancelled},
+    table::{
+        leases::Start,
+        turns::{Begun, Turn},
+    },
 };
 use sparkle_core::{
     frame::{Ack, Body, CachePolicy, Chat, ErrorBody, ErrorCode, ServerFrame, TurnJob},
@@ -11,14 +16,16 @@ use sparkle_core::{
     notice,
     price::Model,
 };
-use sparkle_wire::frame;
 use tracing::info;
 
-use super::Asked;
+use super::{Asked, retry_in};
+
+/// When a learner may try again whose conversation holds too many unanswered questions.
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 impl Asked<'_> {
     /// Accepts a message, or says why not. Once it is acknowledged it will be answered, whatever
-    /// crashes. Cost: one write, one message, one post.
+    /// crashes. Cost: one transaction, one message, one post; a duplicate: see [`Self::follow`].
     pub(crate) async fn admit(&self, chat: &Chat) -> Result<Option<ErrorBody>, Failure> {
         let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
         let refused = |code, field| Ok(Some(notice::error_in(code, field, self.language())));
@@ -33,43 +40,59 @@ impl Asked<'_> {
             // Nothing is cached in this release, so nothing could answer.
             return refused(ErrorCode::NotFound, "payload.cache");
         }
-        let turns = &self.app.turns;
-        let begun = turns
-            .begin(user_id, request_id, &chat.digest(), self.now)
+        let turn = self.turn(chat, model);
+        let app = self.app;
+        let begun = app
+            .turns
+            .begin(&app.leases, &turn, &chat.digest(), self.now)
             .await?;
-        let last_seq = match begun {
-            Begun::Different => return refused(ErrorCode::InvalidArgument, "request_id"),
-            Begun::New => 0,
-            Begun::Unanswered => turns.last_seq(user_id, request_id, self.now).await?,
-            Begun::Answered { last_seq } => last_seq,
-        };
-        let started = || SessionId::started_by(user_id, request_id);
-        let session_id = chat.session_id.clone().unwrap_or_else(started);
         let ack = Ack {
-            duplicate: begun != Begun::New,
-            session_id: Some(session_id.clone()),
-            last_seq,
-            finished: matches!(begun, Begun::Answered { .. }),
+            session_id: Some(turn.session_id.clone()),
+            ..Ack::default()
         };
-        if ack.finished {
-            self.acknowledge(ack).await?;
-            return self.replay(request_id).await.map(|()| None);
+        match begun {
+            Begun::Different => refused(ErrorCode::InvalidArgument, "request_id"),
+            Begun::Full => {
+                let error = notice::error(ErrorCode::RateLimited, self.language());
+                Ok(Some(retry_in(FULL_RETRY, error)))
+            }
+            Begun::New => {
+                app.queue.send(&turn).await?;
+                info!(duplicate = false, "turn accepted");
+                self.acknowledge(request_id, ack).await?;
+                Ok(None)
+            }
+            Begun::Before(Turn::Unanswered(turn)) => {
+                // The first copy may have died before this. Twice is once to the queue.
+                app.queue.send(&turn).await?;
+                info!(duplicate = true, "turn accepted");
+                let ack = Ack {
+                    duplicate: true,
+                    ..ack
+                };
+                self.follow(&turn, Start::Whole, ack).await
+            }
+            Begun::Before(Turn::Answered { last_seq }) => {
+                let ack = Ack {
+                    duplicate: true,
+                    last_seq,
+                    finished: true,
+                    ..ack
+                };
+                self.acknowledge(request_id, ack).await?;
+                self.replay(request_id, 0).await?;
+                Ok(None)
+            }
         }
-        // Also for a duplicate: the first copy may have died right here. Twice is once to the queue.
-        self.app
-            .queue
-            .send(&self.turn(chat, session_id, model))
-            .await?;
-        info!(duplicate = ack.duplicate, "turn accepted");
-        self.acknowledge(ack).await?;
-        Ok(None)
     }
 
-    fn turn(&self, chat: &Chat, session_id: SessionId, model: &Model) -> TurnJob {
+    fn turn(&self, chat: &Chat, model: &Model) -> TurnJob {
+        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
+        let started = || SessionId::started_by(user_id, request_id);
         TurnJob {
-            user_id: self.identity.user_id.clone(),
-            session_id,
-            request_id: self.frame.request_id.clone(),
+            user_id: user_id.clone(),
+            session_id: chat.session_id.clone().unwrap_or_else(started),
+            request_id: request_id.clone(),
             message: chat.message.clone(),
             language: chat.language.clone(),
             role: chat.role.clone(),
@@ -80,47 +103,20 @@ impl Asked<'_> {
         }
     }
 
-    async fn acknowledge(&self, ack: Ack) -> Result<Posted, Failure> {
+    /// Acknowledges this frame, which is about the stream of `request`.
+    pub(crate) async fn acknowledge(
+        &self,
+        request: &RequestId,
+        ack: Ack,
+    ) -> Result<Posted, Failure> {
         self.post(&ServerFrame {
             body: Body::Ack(ack),
             request_id: Some(self.frame.request_id.clone()),
             trace_id: Some(self.trace_id.clone()),
             timestamp: Some(self.now),
             seq: None,
-            stream: Some(StreamId::of(&self.identity.user_id, &self.frame.request_id)),
+            stream: Some(StreamId::of(&self.identity.user_id, request)),
         })
         .await
-    }
-
-    /// Posts a finished stream again, from its beginning.
-    async fn replay(&self, request_id: &RequestId) -> Result<(), Failure> {
-        let stored = self
-            .app
-            .turns
-            .frames(&self.identity.user_id, request_id, 0, self.now)
-            .await?;
-        for bytes in stored {
-            let Some(text) = frame::decode_stored(&bytes, self.destination.format) else {
-                continue;
-            };
-            if self.app.post(self.destination, text).await? == Posted::Gone {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks for an answer to be stopped; its stream's `done` is the reply. Cost: one write.
-    pub(crate) async fn cancel(
-        &self,
-        request_id: &RequestId,
-    ) -> Result<Option<ErrorBody>, Failure> {
-        let user_id = &self.identity.user_id;
-        Ok(
-            match self.app.turns.cancel(user_id, request_id, self.now).await? {
-                Cancelled::Asked => None,
-                Cancelled::Nothing => Some(notice::error(ErrorCode::NotFound, self.language())),
-            },
-        )
     }
 }

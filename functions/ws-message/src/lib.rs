@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod follow;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use sparkle_aws::{
     table::{
         connections::{Connection, Connections},
         conversations::Conversations,
+        leases::Leases,
         rates::{Rate, Rates},
         turns::Turns,
     },
@@ -43,6 +45,7 @@ pub struct App {
     pub connections: Connections,
     pub rates: Rates,
     pub turns: Turns,
+    pub leases: Leases,
     pub conversations: Conversations,
     pub queue: TurnQueue,
     pub push: Push,
@@ -120,9 +123,10 @@ impl Asked<'_> {
         let answered = match &self.frame.request {
             Request::Chat(chat) => self.admit(chat).await,
             Request::Cancel { request_id } => self.cancel(request_id).await,
-            Request::Resume { .. } => {
-                Ok(Some(notice::error(ErrorCode::UnknownType, self.language())))
-            }
+            Request::Resume {
+                request_id,
+                after_seq,
+            } => self.resume(request_id, *after_seq).await,
             Request::Ping => self.pong().await,
             Request::History {
                 session_id,
@@ -246,12 +250,14 @@ fn refusal(decoded: &Decoded, code: ErrorCode) -> ErrorBody {
 }
 
 fn rate_limited(decoded: &Decoded, retry_after: Duration) -> ErrorBody {
-    let retry_after_ms = u64::try_from(retry_after.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1);
+    retry_in(retry_after, refusal(decoded, ErrorCode::RateLimited))
+}
+
+fn retry_in(span: Duration, error: ErrorBody) -> ErrorBody {
+    let retry_after_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
     ErrorBody {
         retry_after_ms: Some(retry_after_ms),
-        ..refusal(decoded, ErrorCode::RateLimited)
+        ..error
     }
 }
 

@@ -5,7 +5,10 @@ use sparkle_aws::{
     boot, config,
     push::Push,
     queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, rates::Rates, turns::Turns},
+    table::{
+        connections::Connections, conversations::Conversations, leases::Leases, rates::Rates,
+        turns::Turns,
+    },
     token::Tokens,
 };
 use ws_message::App;
@@ -18,6 +21,7 @@ async fn main() -> Result<(), boot::BootError> {
         connections: Connections::open(&aws)?,
         rates: Rates::open(&aws)?,
         turns: Turns::open(&aws)?,
+        leases: Leases::open(&aws)?,
         conversations: Conversations::open(&aws)?,
         queue: TurnQueue::open(&aws)?,
         push: Push::open(&aws)?,

@@ -202,6 +202,28 @@ pub struct QueueRecord {
     pub receipt: Receipt,
     /// The text that was sent.
     pub body: String,
+    #[serde(default)]
+    attributes: RecordAttributes,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RecordAttributes {
+    message_group_id: String,
+    approximate_receive_count: String,
+}
+
+impl QueueRecord {
+    /// The group of a FIFO queue that it belongs to.
+    pub fn group(&self) -> &str {
+        &self.attributes.message_group_id
+    }
+
+    /// Whether it was delivered before, so that an earlier handler may have died half-way.
+    pub fn is_redelivered(&self) -> bool {
+        let receives = &self.attributes.approximate_receive_count;
+        receives.parse().is_ok_and(|receives: u32| receives > 1)
+    }
 }
 
 /// Stands for one delivery of a message, given by SQS.

@@ -39,11 +39,25 @@ impl TurnQueue {
     }
 
     /// Queues a turn behind the earlier ones of its conversation. Queueing it again within 5 minutes has
-    /// no effect, since its deduplication id names the turn and its first attempt.
+    /// no effect, since its deduplication id names the turn.
     ///
     /// # Errors
     /// [`Failure::Retry`] if SQS did not take it. Cost: one call.
     pub async fn send(&self, turn: &TurnJob) -> Result<(), Failure> {
+        self.send_as(turn, group(turn), 0).await
+    }
+
+    /// Queues a turn once more, behind nothing: the message of one before it may be hidden for as long as
+    /// its dead worker might have run. `ring` is the number of this attempt to have it run.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if SQS did not take it. Cost: one call.
+    pub async fn send_again(&self, turn: &TurnJob, ring: u64) -> Result<(), Failure> {
+        let group = id::digest(&[&group(turn), &ring.to_string()]);
+        self.send_as(turn, group, ring).await
+    }
+
+    async fn send_as(&self, turn: &TurnJob, group: String, ring: u64) -> Result<(), Failure> {
         let trace = MessageSystemAttributeValue::builder()
             .data_type("String")
             .string_value(turn.trace_id.to_xray_header())
@@ -53,11 +67,8 @@ impl TurnQueue {
         self.sqs
             .send_message()
             .queue_url(&self.url)
-            .message_group_id(id::digest(&[
-                turn.user_id.as_str(),
-                turn.session_id.as_str(),
-            ]))
-            .message_deduplication_id(format!("{request}-1"))
+            .message_group_id(group)
+            .message_deduplication_id(format!("{request}-{ring}"))
             .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)
             .message_body(job::encode_turn(turn))
             .send()
@@ -81,4 +92,9 @@ impl TurnQueue {
             .map_err(Failure::retry)?;
         Ok(())
     }
+}
+
+/// The group in which a conversation's turns follow each other.
+pub fn group(turn: &TurnJob) -> String {
+    id::digest(&[turn.user_id.as_str(), turn.session_id.as_str()])
 }

@@ -15,6 +15,7 @@ use crate::{boot::Aws, config, failure::Failure};
 
 pub mod connections;
 pub mod conversations;
+pub mod leases;
 pub mod rates;
 pub mod turns;
 
@@ -58,12 +59,13 @@ where
             Some(
                 "ProvisionedThroughputExceededException"
                 | "ThrottlingException"
-                | "RequestLimitExceeded",
+                | "RequestLimitExceeded"
+                // A single write that met with a transaction on the same item.
+                | "TransactionConflictException"
+                | "TransactionInProgressException",
             ) => Self::Throttled,
             Some(
-                "TransactionCanceledException"
-                | "TransactionConflictException"
-                | "ConditionalCheckFailedException",
+                "TransactionCanceledException" | "ConditionalCheckFailedException",
             ) => Self::Conflict,
             Some("ValidationException") => Self::Refused,
             _ => Self::Unavailable,

@@ -26,6 +26,11 @@ impl Coalescer {
         self.waiting.push_str(text);
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// How long after the previous frame the next one should leave; `None` if nothing waits.
     pub fn wait(&self) -> Option<Duration> {
         if self.waiting.is_empty() {

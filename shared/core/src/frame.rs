@@ -263,6 +263,15 @@ impl ServerFrame {
     }
 }
 
+/// A frame of a stream as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFrame {
+    /// Its place in the stream, from 1.
+    pub seq: u32,
+    /// As `sparkle_wire::frame::encode_stored` wrote it.
+    pub bytes: Vec<u8>,
+}
+
 /// What a frame to a client says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {

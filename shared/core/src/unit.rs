@@ -73,6 +73,17 @@ impl TokenUsage {
         }
     }
 
+    /// Of two calls together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            cached_tokens: self.cached_tokens.saturating_add(other.cached_tokens),
+            completion_tokens: self
+                .completion_tokens
+                .saturating_add(other.completion_tokens),
+        }
+    }
+
     /// Prompt and answer together.
     pub fn total(self) -> u32 {
         self.prompt_tokens.saturating_add(self.completion_tokens)

@@ -7,43 +7,48 @@
 //! | `user_id` | S, hash key | the learner |
 //! | `request_id` | S, range key | chosen by the client |
 //! | `digest` | S | SHA-256 of what was asked: the same id with another question is refused |
-//! | `state` | S | `queued`, `running`, `completed`, `failed` |
-//! | `attempts` | N | deliveries to a worker so far |
-//! | `is_cancelled` | BOOL | the learner wants it stopped |
+//! | `state` | S | `queued` until it is over, then `completed` or `failed` |
+//! | `job` | S | the turn as `sparkle_wire::job` writes it, until it is over |
 //! | `last_seq` | N | of the finished stream |
 //! | `expires_at` | N, TTL | Unix s: 24 h after it was accepted |
 //!
-//! `FramesTable`, one item a frame, written before the frame is posted:
+//! `FramesTable`, one item for some frames in a row, written after they were recorded in the lease
+//! ([`super::leases`]) and before that forgets them, so that whatever is here was a fact already:
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
 //! | `turn` | S, hash key | `user_id/request_id`; a request id holds no slash |
-//! | `seq` | N, range key | 1, 2, 3 … without gaps |
-//! | `frame` | B | as `sparkle_wire::frame::encode_stored` writes it |
+//! | `seq` | N, range key | of the first of them |
+//! | `last_seq` | N | of the last of them |
+//! | `frames` | L | each as `sparkle_wire::frame::encode_stored` writes it |
 //! | `expires_at` | N, TTL | Unix s: as its turn |
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     primitives::Blob,
-    types::{
-        AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-        Update,
-    },
+    types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
 };
 use sparkle_core::{
-    frame::{HistoryEntry, ServerFrame, TurnJob},
+    frame::{HistoryEntry, StoredFrame, TurnJob},
     id::{self, RequestId, UserId},
     unit::Timestamp,
 };
-use sparkle_wire::frame;
+use sparkle_wire::job;
+use tokio::time::sleep;
 
 use super::{
-    Item, TableError, client, conversations::Conversations, is_expired, number, number_of, text,
-    text_of,
+    Item, TableError, client,
+    conversations::Conversations,
+    is_expired,
+    leases::{Lease, Leases, Standing},
+    number, number_of, text, text_of,
 };
 use crate::{
     boot::Aws,
@@ -52,6 +57,11 @@ use crate::{
 
 /// How long a request id is remembered and its stream kept (R-CHAT-1).
 const LIFE: Duration = Duration::from_hours(24);
+
+/// How often a transaction is tried that meets with another one.
+const CONTENDED_TRIES_MAX: u32 = 8;
+/// Pause after the first of these tries, twice as long after the second, and so on.
+const CONTENDED_PAUSE: Duration = Duration::from_millis(15);
 
 /// Each accepted message, and the stream that answers it.
 #[derive(Debug, Clone)]
@@ -66,55 +76,41 @@ pub struct Turns {
 pub enum Begun {
     /// It is.
     New,
-    /// It was accepted before and is not answered yet.
-    Unanswered,
-    /// It was accepted before and its stream is over.
+    /// It was accepted before, as this turn.
+    Before(Turn),
+    /// Its id was used before for another question.
+    Different,
+    /// Too many turns of its conversation wait; it may be asked again later.
+    Full,
+}
+
+/// An accepted request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It is not answered yet.
+    Unanswered(Box<TurnJob>),
+    /// Its stream is over.
     Answered {
         /// The last frame of the stream.
         last_seq: u32,
     },
-    /// Its id was used before for another question.
-    Different,
-}
-
-/// Whether a turn is to be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
-    /// It is.
-    Running {
-        /// The last frame that an earlier attempt stored; 0 if there is none.
-        last_seq: u32,
-        /// Which attempt this is, from 1.
-        attempt: u32,
-        /// Whether the learner has stopped it already.
-        is_cancelled: bool,
-    },
-    /// It is over, or too old to be known.
-    Over,
-}
-
-/// What became of a wish to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    /// The worker will see it.
-    Asked,
-    /// There is no such turn, or it is over.
-    Nothing,
 }
 
 /// How a turn ends.
 #[derive(Debug)]
 pub struct Ending<'a> {
-    /// Which attempt ends it.
-    pub attempt: u32,
+    /// Who ends it.
+    pub lease: &'a Lease,
+    /// How things stood when it last looked: whoever asked to listen since then must be heard first.
+    pub known: &'a Standing,
     /// What the conversation gains.
     pub gain: Gain<'a>,
-    /// The last frames of the stream, in order, the final one last.
-    pub frames: &'a [ServerFrame],
+    /// The last frames of the stream, in order, with those that only the lease has; the final one last.
+    pub frames: &'a [StoredFrame],
 }
 
 /// What a conversation gains by a turn.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Gain<'a> {
     /// A question and its answer, after so many messages.
     Answer {
@@ -144,153 +140,132 @@ impl Turns {
         })
     }
 
-    /// Accepts a request, once. `digest` stands for what it asks. Cost: one write.
+    /// Accepts a request, once, and puts it behind the others of its conversation. `digest` stands for
+    /// what it asks. Cost: one transaction of 2 items.
     ///
     /// # Errors
     /// [`TableError`].
     pub async fn begin(
         &self,
-        user: &UserId,
-        request: &RequestId,
+        leases: &Leases,
+        turn: &TurnJob,
         digest: &str,
         now: Timestamp,
     ) -> Result<Begun, TableError> {
-        let put = self
-            .dynamo
-            .put_item()
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let writes = self
+                .beginning_writes(leases, turn, digest, now)
+                .map_err(|_incomplete| TableError::Corrupt("user_id"))?;
+            let begin = self
+                .dynamo
+                .transact_write_items()
+                .set_transact_items(Some(writes))
+                .client_request_token(token(&[&job::encode_turn(turn), &tries.to_string()]));
+            let Err(error) = begin.send().await else {
+                return Ok(Begun::New);
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            else {
+                return Err(error.into());
+            };
+            let reasons = cancelled.cancellation_reasons();
+            let [of_turn, of_line] = reasons else {
+                return Err(error.into());
+            };
+            if let Some(item) = of_turn.item() {
+                if text_of(item, "digest")? != digest {
+                    return Ok(Begun::Different);
+                }
+                return Ok(Begun::Before(turn_of(item)?));
+            }
+            if of_line.code() == Some("ConditionalCheckFailed") {
+                return Ok(Begun::Full);
+            }
+            // Another call was writing one of the two at the same moment.
+            if tries >= CONTENDED_TRIES_MAX {
+                return Err(error.into());
+            }
+            sleep(CONTENDED_PAUSE * tries).await;
+        }
+    }
+
+    fn beginning_writes(
+        &self,
+        leases: &Leases,
+        turn: &TurnJob,
+        digest: &str,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, BuildError> {
+        let put = Put::builder()
             .table_name(&self.turns)
-            .item("user_id", text(user))
-            .item("request_id", text(request))
+            .item("user_id", text(&turn.user_id))
+            .item("request_id", text(&turn.request_id))
             .item("digest", text(digest))
             .item("state", text("queued"))
-            .item("attempts", number(0))
-            .item("is_cancelled", AttributeValue::Bool(false))
-            .item("expires_at", number(now.after(LIFE).unix_seconds()))
+            .item("job", text(&job::encode_turn(turn)))
+            .item("expires_at", number(expiry(turn)))
             .condition_expression("attribute_not_exists(request_id) OR expires_at <= :now")
             .expression_attribute_values(":now", number(now.unix_seconds()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = put.send().await else {
-            return Ok(Begun::New);
-        };
-        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
-        else {
-            return Err(error.into());
-        };
-        let item = failed.item().ok_or(TableError::Corrupt("digest"))?;
-        if text_of(item, "digest")? != digest {
-            return Ok(Begun::Different);
-        }
-        match text_of(item, "state")? {
-            "queued" | "running" => Ok(Begun::Unanswered),
-            _ => Ok(Begun::Answered {
-                last_seq: number_of(item, "last_seq")?,
-            }),
-        }
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()?;
+        let line_up = leases.line_up(turn, now)?;
+        Ok(vec![
+            TransactWriteItem::builder().put(put).build(),
+            TransactWriteItem::builder().update(line_up).build(),
+        ])
     }
 
-    /// Starts an attempt to answer. Cost: one write, and one query if it is not the first.
+    /// A request that was accepted within the last 24 h. Cost: one strongly consistent read.
     ///
     /// # Errors
     /// [`TableError`].
-    pub async fn start(&self, turn: &TurnJob, now: Timestamp) -> Result<Started, TableError> {
-        let update = self
-            .dynamo
-            .update_item()
-            .table_name(&self.turns)
-            .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
-            .update_expression("SET #state = :running, attempts = attempts + :one")
-            .condition_expression("#state IN (:queued, :running) AND expires_at > :now")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":queued", text("queued"))
-            .expression_attribute_values(":running", text("running"))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":now", number(now.unix_seconds()))
-            .return_values(ReturnValue::AllNew);
-        let item = match update.send().await {
-            Ok(answer) => answer.attributes.unwrap_or_default(),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => {
-                    return Ok(Started::Over);
-                }
-                _ => return Err(error.into()),
-            },
-        };
-        let attempt = number_of(&item, "attempts")?;
-        let last_seq = match attempt {
-            1 => 0,
-            _ => self.last_seq(&turn.user_id, &turn.request_id, now).await?,
-        };
-        Ok(Started::Running {
-            last_seq,
-            attempt,
-            is_cancelled: is_cancelled_in(&item),
-        })
-    }
-
-    /// Asks for a turn to be stopped. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn cancel(
+    pub async fn find(
         &self,
         user: &UserId,
         request: &RequestId,
         now: Timestamp,
-    ) -> Result<Cancelled, TableError> {
-        let update = self
+    ) -> Result<Option<Turn>, TableError> {
+        let get = self
             .dynamo
-            .update_item()
+            .get_item()
             .table_name(&self.turns)
             .set_key(Some(turn_key(user, request)))
-            .update_expression("SET is_cancelled = :yes")
-            .condition_expression("#state IN (:queued, :running) AND expires_at > :now")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":queued", text("queued"))
-            .expression_attribute_values(":running", text("running"))
-            .expression_attribute_values(":yes", AttributeValue::Bool(true))
-            .expression_attribute_values(":now", number(now.unix_seconds()));
-        match update.send().await {
-            Ok(_) => Ok(Cancelled::Asked),
+            .consistent_read(true);
+        let item = get.send().await?.item;
+        let live = item.filter(|item| !is_expired(item, now.unix_seconds()));
+        live.as_ref().map(turn_of).transpose()
+    }
+
+    /// Keeps frames that the lease is about to forget. Keeping them again, or fewer of them, changes
+    /// nothing. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn keep(&self, turn: &TurnJob, frames: &[StoredFrame]) -> Result<(), TableError> {
+        let (Some(item), Some(last)) = (segment(turn, frames), frames.last()) else {
+            return Ok(());
+        };
+        let put = self
+            .dynamo
+            .put_item()
+            .table_name(&self.frames)
+            .expression_attribute_values(":last_seq", number(last.seq))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(seq) OR last_seq < :last_seq");
+        match put.send().await {
+            Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(Cancelled::Nothing),
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
                 _ => Err(error.into()),
             },
         }
     }
 
-    /// Whether a turn is to be stopped. Cost: one strongly consistent read.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn is_cancelled(&self, turn: &TurnJob) -> Result<bool, TableError> {
-        let answer = self
-            .dynamo
-            .get_item()
-            .table_name(&self.turns)
-            .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
-            .projection_expression("is_cancelled")
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(answer.item.as_ref().is_some_and(is_cancelled_in))
-    }
-
-    /// Stores a frame of a turn's stream. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn store(&self, turn: &TurnJob, frame: &ServerFrame) -> Result<(), TableError> {
-        self.dynamo
-            .put_item()
-            .table_name(&self.frames)
-            .set_item(Some(frame_item(turn, frame)))
-            .send()
-            .await?;
-        Ok(())
-    }
-
-    /// The stored frames of a stream after `after_seq`, at most 1 MiB of them, in order.
-    /// Cost: one strongly consistent query.
+    /// The kept frames of a stream after `after_seq`, at most 1 MiB of them, in order. Those that only
+    /// the lease has are not among them: read it first. Cost: one strongly consistent query.
     ///
     /// # Errors
     /// [`TableError`].
@@ -300,38 +275,7 @@ impl Turns {
         request: &RequestId,
         after_seq: u32,
         now: Timestamp,
-    ) -> Result<Vec<Vec<u8>>, TableError> {
-        let answer = self
-            .dynamo
-            .query()
-            .table_name(&self.frames)
-            .key_condition_expression("turn = :turn AND seq > :after")
-            .expression_attribute_values(":turn", text(&stream_key(user, request)))
-            .expression_attribute_values(":after", number(after_seq))
-            .consistent_read(true)
-            .send()
-            .await?;
-        let items = answer.items.unwrap_or_default();
-        let live = items
-            .into_iter()
-            .filter(|item| !is_expired(item, now.unix_seconds()));
-        live.map(|item| match item.get("frame") {
-            Some(AttributeValue::B(bytes)) => Ok(bytes.clone().into_inner()),
-            _ => Err(TableError::Corrupt("frame")),
-        })
-        .collect()
-    }
-
-    /// The last frame stored so far, 0 if there is none. Cost: one strongly consistent query.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn last_seq(
-        &self,
-        user: &UserId,
-        request: &RequestId,
-        now: Timestamp,
-    ) -> Result<u32, TableError> {
+    ) -> Result<Vec<StoredFrame>, TableError> {
         let answer = self
             .dynamo
             .query()
@@ -339,43 +283,59 @@ impl Turns {
             .key_condition_expression("turn = :turn")
             .expression_attribute_values(":turn", text(&stream_key(user, request)))
             .consistent_read(true)
-            .scan_index_forward(false)
-            .limit(1)
             .send()
             .await?;
-        let newest = answer.items.unwrap_or_default().into_iter().next();
-        match newest.filter(|item| !is_expired(item, now.unix_seconds())) {
-            Some(item) => number_of(&item, "seq"),
-            None => Ok(0),
+        let mut frames = BTreeMap::new();
+        for item in answer.items.unwrap_or_default() {
+            if is_expired(&item, now.unix_seconds()) {
+                continue;
+            }
+            let first_seq: u32 = number_of(&item, "seq")?;
+            let Some(AttributeValue::L(values)) = item.get("frames") else {
+                return Err(TableError::Corrupt("frames"));
+            };
+            for (seq, value) in (first_seq..).zip(values) {
+                let bytes = value
+                    .as_b()
+                    .map_err(|_other| TableError::Corrupt("frames"))?;
+                if seq > after_seq {
+                    frames.insert(seq, bytes.clone().into_inner());
+                }
+            }
         }
+        let frame = |(seq, bytes)| StoredFrame { seq, bytes };
+        Ok(frames.into_iter().map(frame).collect())
     }
 
-    /// Ends a turn in one transaction: its state, its last frames, what its conversation gains.
-    /// Cost: one transaction of 2 to 7 items.
+    /// Ends a turn in one transaction: its state, its last frames, what its conversation gains, and the
+    /// lease. Cost: one transaction of 3 to 6 items.
     ///
     /// # Errors
-    /// [`TableError::Conflict`] if the turn is over already or the conversation changed meanwhile.
+    /// [`TableError::Conflict`] if the lease is lost, the turn is over already, the conversation changed
+    /// meanwhile, or somebody has asked to listen.
     pub async fn finish(
         &self,
+        leases: &Leases,
         conversations: &Conversations,
         turn: &TurnJob,
-        ending: Ending<'_>,
+        ending: &Ending<'_>,
     ) -> Result<(), TableError> {
         let gain = match ending.gain {
             Gain::Answer { length, .. } => length.to_string(),
             Gain::Nothing => "nothing".to_owned(),
             Gain::Failure => "failure".to_owned(),
         };
-        let attempt = format!("{}/{gain}", ending.attempt);
-        let token = id::digest(&[turn.user_id.as_str(), turn.request_id.as_str(), &attempt]);
+        let (lease, known) = (ending.lease.digest(), ending.known.digest());
+        let (user, request) = (turn.user_id.as_str(), turn.request_id.as_str());
+        let token = token(&[user, request, &lease, &known, &gain]);
         let writes = self
-            .ending_writes(conversations, turn, &ending)
+            .ending_writes(leases, conversations, turn, ending)
             .map_err(|_incomplete| TableError::Corrupt("user_id"))?;
         self.dynamo
             .transact_write_items()
             .set_transact_items(Some(writes))
             // The SDK may send it again after a lost answer: the same token, the same effect.
-            .client_request_token(token.get(..36).unwrap_or_default())
+            .client_request_token(token)
             .send()
             .await?;
         Ok(())
@@ -383,38 +343,36 @@ impl Turns {
 
     fn ending_writes(
         &self,
+        leases: &Leases,
         conversations: &Conversations,
         turn: &TurnJob,
         ending: &Ending<'_>,
     ) -> Result<Vec<TransactWriteItem>, BuildError> {
-        let state = if matches!(ending.gain, Gain::Failure) {
-            "failed"
-        } else {
-            "completed"
+        let state = match ending.gain {
+            Gain::Failure => "failed",
+            Gain::Answer { .. } | Gain::Nothing => "completed",
         };
-        let last_seq = ending
-            .frames
-            .iter()
-            .filter_map(|frame| frame.seq)
-            .max()
-            .unwrap_or(0);
+        let last_seq = ending.frames.last().map_or(0, |frame| frame.seq);
         let finished = Update::builder()
             .table_name(&self.turns)
             .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
-            .update_expression("SET #state = :state, last_seq = :last_seq")
-            .condition_expression("#state = :running")
+            .update_expression("SET #state = :state, last_seq = :last_seq REMOVE job")
+            .condition_expression("#state = :queued")
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":running", text("running"))
+            .expression_attribute_values(":queued", text("queued"))
             .expression_attribute_values(":state", text(state))
             .expression_attribute_values(":last_seq", number(last_seq))
             .build()?;
-        let mut writes = vec![TransactWriteItem::builder().update(finished).build()];
-        for frame in ending.frames {
-            let put = Put::builder()
-                .table_name(&self.frames)
-                .set_item(Some(frame_item(turn, frame)))
-                .build()?;
-            writes.push(TransactWriteItem::builder().put(put).build());
+        let length = match ending.gain {
+            Gain::Answer { length, .. } => Some(length + 2),
+            Gain::Nothing | Gain::Failure => None,
+        };
+        let released = leases.finish(ending.lease, &turn.request_id, ending.known, length)?;
+        let update = |update| TransactWriteItem::builder().update(update).build();
+        let mut writes = vec![update(released), update(finished)];
+        if let Some(item) = segment(turn, ending.frames) {
+            let put = Put::builder().table_name(&self.frames).set_item(Some(item));
+            writes.push(TransactWriteItem::builder().put(put.build()?).build());
         }
         if let Gain::Answer {
             length,
@@ -429,11 +387,14 @@ impl Turns {
     }
 }
 
-fn is_cancelled_in(turn: &Item) -> bool {
-    let cancelled = turn
-        .get("is_cancelled")
-        .and_then(|value| value.as_bool().ok());
-    cancelled.copied().unwrap_or(false)
+fn turn_of(item: &Item) -> Result<Turn, TableError> {
+    if text_of(item, "state")? != "queued" {
+        let last_seq = number_of(item, "last_seq")?;
+        return Ok(Turn::Answered { last_seq });
+    }
+    let turn = job::decode_turn(text_of(item, "job")?);
+    let turn = turn.map_err(|_damaged| TableError::Corrupt("job"))?;
+    Ok(Turn::Unanswered(Box::new(turn)))
 }
 
 fn turn_key(user: &UserId, request: &RequestId) -> HashMap<String, AttributeValue> {
@@ -447,18 +408,31 @@ fn stream_key(user: &UserId, request: &RequestId) -> String {
     format!("{user}/{request}")
 }
 
-fn frame_item(turn: &TurnJob, server_frame: &ServerFrame) -> Item {
-    let expires_at = turn.accepted_at.after(LIFE).unix_seconds();
-    HashMap::from([
+/// The same for the same call, so that its copies have one effect.
+fn token(parts: &[&str]) -> String {
+    let mut token = id::digest(parts);
+    token.truncate(36);
+    token
+}
+
+fn expiry(turn: &TurnJob) -> i64 {
+    turn.accepted_at.after(LIFE).unix_seconds()
+}
+
+/// Some frames in a row as an item; none if there are none.
+fn segment(turn: &TurnJob, frames: &[StoredFrame]) -> Option<Item> {
+    let (first, last) = (frames.first()?, frames.last()?);
+    let bytes = frames
+        .iter()
+        .map(|frame| AttributeValue::B(Blob::new(frame.bytes.clone())));
+    Some(HashMap::from([
         (
             "turn".to_owned(),
             text(&stream_key(&turn.user_id, &turn.request_id)),
         ),
-        ("seq".to_owned(), number(server_frame.seq.unwrap_or(0))),
-        (
-            "frame".to_owned(),
-            AttributeValue::B(Blob::new(frame::encode_stored(server_frame))),
-        ),
-        ("expires_at".to_owned(), number(expires_at)),
-    ])
+        ("seq".to_owned(), number(first.seq)),
+        ("last_seq".to_owned(), number(last.seq)),
+        ("frames".to_owned(), AttributeValue::L(bytes.collect())),
+        ("expires_at".to_owned(), number(expiry(turn))),
+    ]))
 }

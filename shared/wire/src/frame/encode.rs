@@ -42,6 +42,15 @@ pub fn decode_stored(stored: &[u8], format: Format) -> Option<String> {
     Some(write(&message, &payload, format))
 }
 
+/// The text of a stored `delta`, and whether it begins the answer anew; none for any other frame.
+pub fn stored_text(stored: &[u8]) -> Option<(String, bool)> {
+    let message = ws::WebSocketMessage::decode(stored).ok()?;
+    match Payload::from_bytes(&message.r#type, &message.payload)? {
+        Payload::Delta(delta) => Some((delta.text, delta.restart)),
+        _ => None,
+    }
+}
+
 /// All of a frame but its payload.
 fn envelope(frame: &ServerFrame, payload: &Payload) -> ws::WebSocketMessage {
     let version = if matches!(frame.body, Body::Ack(_)) {

@@ -1,0 +1,635 @@
+//! `LeasesTable`: whose turn it is in each conversation, and the live end of the stream that answers it.
+//!
+//! `LeasesTable`, one item a conversation in use:
+//!
+//! | attribute | type | meaning |
+//! | --- | --- | --- |
+//! | `user_id` | S, hash key | the learner |
+//! | `session_id` | S, range key | the conversation |
+//! | `waiting` | L | request ids of the turns that are not over, in the order of their acks; the first is the one that runs |
+//! | `fence` | N | one more with each lease; every write of a worker names its own |
+//! | `owner` | S | the invocation that holds the lease |
+//! | `leased_until` | N | Unix ms; 0 when it was given back |
+//! | `attempts` | N | leases taken for the first of `waiting` |
+//! | `last_seq` | N | of the running stream, 0 before its first frame |
+//! | `tail` | L | its newest frames, each as `sparkle_wire::frame::encode_stored` writes it; the older ones are in `FramesTable` |
+//! | `spent_attempts` | N | attempts that the next two speak of |
+//! | `spent_prompt_tokens` | N | at most what they consumed |
+//! | `spent_completion_tokens` | N | at most what they consumed |
+//! | `cancelled` | SS | which of `waiting` the learner wants stopped |
+//! | `asked` | SS | listeners that the worker has not seen yet |
+//! | `listening` | SS | listeners that it has taken |
+//! | `messages` | N | length of the conversation after its last turn |
+//! | `rung_at` | N | Unix ms: when a turn was last queued |
+//! | `rings` | N | how often a turn was queued again |
+//! | `expires_at` | N, TTL | Unix s: 24 h after the newest turn was accepted |
+//!
+//! A listener is one text: request, format, last frame it has or `-`, connection.
+//!
+//! One worker at a time writes here and to the stream, since its every write is conditional on `fence`:
+//! an owner that hangs past its lease can change nothing any more. What a late copy of a call could undo
+//! is guarded as well (`last_seq`). Readers read this item first, then `FramesTable`.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::BuildError,
+    operation::update_item::{
+        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
+    },
+    primitives::Blob,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Update},
+};
+use sparkle_core::{
+    frame::{StoredFrame, TurnJob},
+    id::{self, RequestId, SessionId, UserId},
+    unit::{Timestamp, TokenUsage},
+};
+
+use super::{Item, TableError, client, number, number_of, text, text_of};
+use crate::{
+    boot::Aws,
+    config::{self, ConfigError},
+};
+
+mod listener;
+pub use listener::{Listener, Start};
+
+/// How long a lease holds unless it is renewed. Its owner counts [`SKEW`] less.
+const LEASE: Duration = Duration::from_secs(12);
+/// How far the clocks of two workers may be apart.
+const SKEW: Duration = Duration::from_secs(2);
+/// How long an item outlives the newest turn in it: as long as that turn's request id is remembered.
+const LIFE: Duration = Duration::from_hours(24);
+/// Most turns of one conversation that wait at once: the item is written with every frame.
+const WAITING_MAX: u32 = 100;
+/// Most listeners that wait for a worker to see them.
+const ASKED_MAX: u32 = 20;
+
+/// Whose turn it is in each conversation.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    dynamo: Client,
+    table: String,
+}
+
+/// The right to run a conversation's turns, until another has taken it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    user_id: UserId,
+    session_id: SessionId,
+    fence: u64,
+    /// Until when its owner may believe in it, unless a write has renewed it.
+    pub believed_until: Timestamp,
+}
+
+/// Whether a worker may run a conversation's turns.
+#[derive(Debug)]
+pub enum Acquired {
+    /// It may.
+    Held(Box<Held>),
+    /// Another holds the lease, or nothing waits.
+    Denied(Option<Standing>),
+}
+
+/// What a worker that got the lease finds.
+#[derive(Debug)]
+pub struct Held {
+    /// For its writes.
+    pub lease: Lease,
+    /// How things stand.
+    pub standing: Standing,
+    /// Which attempt at the first turn this is, from 1.
+    pub attempt: u32,
+    /// Length of the conversation after its last turn.
+    pub length: u64,
+    /// What earlier attempts consumed.
+    pub spent: Spent,
+}
+
+/// How things stand in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Turns that are not over, in order; the first one runs.
+    pub waiting: Vec<RequestId>,
+    /// The last frame of the running stream, 0 if there is none.
+    pub last_seq: u32,
+    /// Its newest frames; the older ones are in `FramesTable`.
+    pub tail: Vec<StoredFrame>,
+    leased_until: Timestamp,
+    rung_at: Timestamp,
+    cancelled: Vec<String>,
+    asked: Vec<String>,
+    listening: Vec<String>,
+}
+
+/// At most what so many attempts at a turn consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// How many attempts.
+    pub attempts: u32,
+    /// All of theirs.
+    pub tokens: TokenUsage,
+}
+
+/// Whether a worker's write took effect.
+#[derive(Debug)]
+pub enum Written {
+    /// It did, and so things stand.
+    Kept(Standing),
+    /// The lease is another's: nothing was written, and nothing may be done any more.
+    Lost,
+}
+
+/// What became of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The worker will see it.
+    Recorded,
+    /// The turn does not wait (any more).
+    Over,
+    /// Too many have asked already.
+    TooMany,
+}
+
+impl Standing {
+    /// Whether a worker holds the lease.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.leased_until > now
+    }
+
+    /// Whether no worker has held the lease for `span`, nor was told to take it.
+    pub fn is_abandoned(&self, span: Duration, now: Timestamp) -> bool {
+        self.leased_until.after(span) <= now && self.rung_at.after(span) <= now
+    }
+
+    /// Whether a turn is not over.
+    pub fn waits(&self, request: &RequestId) -> bool {
+        self.waiting.contains(request)
+    }
+
+    /// Whether it is the turn that runs, or would.
+    pub fn is_first(&self, request: &RequestId) -> bool {
+        self.waiting.first() == Some(request)
+    }
+
+    /// Whether the learner wants a turn stopped.
+    pub fn is_cancelled(&self, request: &RequestId) -> bool {
+        self.cancelled.iter().any(|id| id == request.as_str())
+    }
+
+    /// Who wants to follow a turn and was not taken yet.
+    pub fn asked(&self, request: &RequestId) -> Vec<Listener> {
+        listener::of_request(&self.asked, request)
+    }
+
+    /// Stands for those who have asked.
+    pub(super) fn digest(&self) -> String {
+        let asked: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+        id::digest(&asked)
+    }
+
+    /// Who was taken by the worker of a turn.
+    pub fn listening(&self, request: &RequestId) -> Vec<Listener> {
+        listener::of_request(&self.listening, request)
+    }
+}
+
+impl Leases {
+    /// Opens the table that `SPARKLE_TABLE_LEASES` names; makes no call.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub fn open(aws: &Aws) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dynamo: client(aws),
+            table: config::required("SPARKLE_TABLE_LEASES")?,
+        })
+    }
+
+    /// The write that puts a turn behind the others of its conversation. It fails if too many wait.
+    pub(super) fn line_up(&self, turn: &TurnJob, now: Timestamp) -> Result<Update, BuildError> {
+        let request = AttributeValue::L(vec![text(&turn.request_id)]);
+        Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&turn.user_id, &turn.session_id)))
+            .update_expression(
+                "SET waiting = list_append(if_not_exists(waiting, :none), :turn), rung_at = :now, \
+                 leased_until = if_not_exists(leased_until, :zero), \
+                 last_seq = if_not_exists(last_seq, :zero), expires_at = :expires_at",
+            )
+            .condition_expression("attribute_not_exists(waiting) OR size(waiting) < :most")
+            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+            .expression_attribute_values(":turn", request)
+            .expression_attribute_values(":most", number(WAITING_MAX))
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":expires_at", number(now.after(LIFE).unix_seconds()))
+            .build()
+    }
+
+    /// Takes the lease of a conversation in which something waits and which nobody runs. `owner` is
+    /// another for each invocation. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`]; then nobody may run anything.
+    pub async fn acquire(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<Acquired, TableError> {
+        let acquire = self
+            .update(user, session)
+            .update_expression(
+                "SET fence = if_not_exists(fence, :zero) + :one, \
+                 attempts = if_not_exists(attempts, :zero) + :one, \
+                 #owner = :owner, leased_until = :until",
+            )
+            .condition_expression("attribute_exists(waiting[0]) AND leased_until <= :now")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()))
+            .expression_attribute_values(":now", number(now.unix_ms()));
+        let item = match conditionally(acquire).await? {
+            Condition::Held(item) => item,
+            Condition::Failed(None) => return Ok(Acquired::Denied(None)),
+            Condition::Failed(Some(item)) => {
+                let found = standing(&item)?;
+                // Ours, if this was the second try of a call whose first answer was lost.
+                let is_ours = text_of(&item, "owner").is_ok_and(|holder| holder == owner);
+                if !is_ours || !found.is_live(now) || found.waiting.is_empty() {
+                    return Ok(Acquired::Denied(Some(found)));
+                }
+                item
+            }
+        };
+        Ok(Acquired::Held(Box::new(Held {
+            lease: Lease {
+                user_id: user.clone(),
+                session_id: session.clone(),
+                fence: number_of(&item, "fence")?,
+                believed_until: now.after(LEASE.saturating_sub(SKEW)),
+            },
+            attempt: number_of(&item, "attempts")?,
+            length: number_or_zero(&item, "messages")?,
+            spent: spent(&item)?,
+            standing: standing(&item)?,
+        })))
+    }
+
+    /// Keeps the newest frames of the running stream, what was spent for it so far, and the lease.
+    /// Cost: one write, of one unit while the item has less than 1 KB.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn record(
+        &self,
+        lease: &mut Lease,
+        tail: &[StoredFrame],
+        spent: Spent,
+        now: Timestamp,
+    ) -> Result<Written, TableError> {
+        let last_seq = tail.last().map_or(0, |frame| frame.seq);
+        let frames = tail
+            .iter()
+            .map(|frame| AttributeValue::B(Blob::new(frame.bytes.clone())));
+        let record = self
+            .update(&lease.user_id, &lease.session_id)
+            .update_expression(
+                "SET last_seq = :last_seq, tail = :tail, leased_until = :until, \
+                 spent_attempts = :attempts, spent_prompt_tokens = :prompt, \
+                 spent_completion_tokens = :completion",
+            )
+            // Not older than what is there: a copy of this call may arrive late.
+            .condition_expression("fence = :fence AND last_seq < :last_seq")
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":last_seq", number(last_seq))
+            .expression_attribute_values(":tail", AttributeValue::L(frames.collect()))
+            .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()))
+            .expression_attribute_values(":attempts", number(spent.attempts))
+            .expression_attribute_values(":prompt", number(spent.tokens.prompt_tokens))
+            .expression_attribute_values(":completion", number(spent.tokens.completion_tokens));
+        let item = match conditionally(record).await? {
+            Condition::Held(item) => item,
+            // The second try of a call whose first answer was lost.
+            Condition::Failed(Some(item)) if lease.is_of(&item) => item,
+            Condition::Failed(_) => return Ok(Written::Lost),
+        };
+        lease.believed_until = now.after(LEASE.saturating_sub(SKEW));
+        Ok(Written::Kept(standing(&item)?))
+    }
+
+    /// How things stand under a lease. Cost: one strongly consistent read.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn look(&self, lease: &Lease) -> Result<Written, TableError> {
+        match self.item(&lease.user_id, &lease.session_id).await? {
+            Some(item) if lease.is_of(&item) => Ok(Written::Kept(standing(&item)?)),
+            _ => Ok(Written::Lost),
+        }
+    }
+
+    /// Takes listeners that have asked: whoever runs the turn after this worker goes on with them from
+    /// where the stream then ends. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn take(
+        &self,
+        lease: &Lease,
+        asked: &[Listener],
+        listening: &[Listener],
+    ) -> Result<Written, TableError> {
+        let take = self
+            .update(&lease.user_id, &lease.session_id)
+            .update_expression("SET listening = :listening DELETE asked :asked")
+            .condition_expression("fence = :fence")
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":asked", listener::set(asked))
+            .expression_attribute_values(":listening", listener::set(listening));
+        match conditionally(take).await? {
+            Condition::Held(item) => Ok(Written::Kept(standing(&item)?)),
+            Condition::Failed(_) => Ok(Written::Lost),
+        }
+    }
+
+    /// Takes the first turn off without running it, and gives the lease back: for one that is over, or
+    /// too old to be known. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn drop_first(&self, lease: &Lease, first: &RequestId) -> Result<(), TableError> {
+        let drop = self
+            .update(&lease.user_id, &lease.session_id)
+            .update_expression(NEXT)
+            .condition_expression("fence = :fence AND waiting[0] = :request")
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":request", text(first))
+            .expression_attribute_values(":requests", AttributeValue::Ss(vec![first.to_string()]))
+            .expression_attribute_values(":zero", number(0));
+        conditionally(drop).await?;
+        Ok(())
+    }
+
+    /// The write that ends the first turn and gives the lease back. It fails if the lease is lost, or if
+    /// somebody has asked to listen who is not among `known`.
+    pub(super) fn finish(
+        &self,
+        lease: &Lease,
+        first: &RequestId,
+        known: &Standing,
+        length: Option<u64>,
+    ) -> Result<Update, BuildError> {
+        let nobody_else = match known.asked.as_slice() {
+            [] => "attribute_not_exists(asked)",
+            _ => "asked = :asked",
+        };
+        let finish = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&lease.user_id, &lease.session_id)))
+            .condition_expression(format!(
+                "fence = :fence AND waiting[0] = :request AND {nobody_else}"
+            ))
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":request", text(first))
+            .expression_attribute_values(":requests", AttributeValue::Ss(vec![first.to_string()]))
+            .expression_attribute_values(":zero", number(0));
+        let finish = match known.asked.as_slice() {
+            [] => finish,
+            asked => {
+                finish.expression_attribute_values(":asked", AttributeValue::Ss(asked.to_vec()))
+            }
+        };
+        match length {
+            Some(length) => finish
+                .update_expression(NEXT.replacen("SET ", "SET messages = :messages, ", 1))
+                .expression_attribute_values(":messages", number(length)),
+            None => finish.update_expression(NEXT),
+        }
+        .build()
+    }
+
+    /// How things stand in a conversation; none if nothing was asked in it lately.
+    /// Cost: one strongly consistent read.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn find(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<Standing>, TableError> {
+        let item = self.item(user, session).await?;
+        item.as_ref().map(standing).transpose()
+    }
+
+    /// Asks for a turn to be stopped; whether it waits or runs at all. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn cancel(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Result<bool, TableError> {
+        let cancel = self
+            .update(user, session)
+            .update_expression("ADD cancelled :requests")
+            .condition_expression("contains(waiting, :request)")
+            .expression_attribute_values(":request", text(request))
+            .expression_attribute_values(
+                ":requests",
+                AttributeValue::Ss(vec![request.to_string()]),
+            );
+        Ok(matches!(conditionally(cancel).await?, Condition::Held(_)))
+    }
+
+    /// Asks for a turn's frames, from its worker. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn ask(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        listener: &Listener,
+    ) -> Result<Asked, TableError> {
+        let ask = self
+            .update(user, session)
+            .update_expression("ADD asked :asked")
+            .condition_expression(
+                "contains(waiting, :request) AND (attribute_not_exists(asked) OR size(asked) < :most)",
+            )
+            .expression_attribute_values(":request", text(&listener.request_id))
+            .expression_attribute_values(":asked", listener::set(std::slice::from_ref(listener)))
+            .expression_attribute_values(":most", number(ASKED_MAX));
+        match conditionally(ask).await? {
+            Condition::Held(_) => Ok(Asked::Recorded),
+            Condition::Failed(item) => {
+                let found = standing(&item.unwrap_or_default())?;
+                Ok(if found.waits(&listener.request_id) {
+                    Asked::TooMany
+                } else {
+                    Asked::Over
+                })
+            }
+        }
+    }
+
+    /// Notes that the first turn is queued again, unless a worker held the lease within `silence` or
+    /// somebody else queued one: returns the number of this ring and the turn. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn ring(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        silence: Duration,
+        now: Timestamp,
+    ) -> Result<Option<(u64, RequestId)>, TableError> {
+        let silence_ms = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        let ring = self
+            .update(user, session)
+            .update_expression("SET rings = if_not_exists(rings, :zero) + :one, rung_at = :now")
+            .condition_expression(
+                "attribute_exists(waiting[0]) AND leased_until <= :before AND rung_at <= :before",
+            )
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .expression_attribute_values(":before", number(now.unix_ms() - silence_ms));
+        let Condition::Held(item) = conditionally(ring).await? else {
+            return Ok(None);
+        };
+        let first = standing(&item)?.waiting.into_iter().next();
+        let first = first.ok_or(TableError::Corrupt("waiting"))?;
+        Ok(Some((number_of(&item, "rings")?, first)))
+    }
+
+    fn update(&self, user: &UserId, session: &SessionId) -> UpdateItemFluentBuilder {
+        self.dynamo
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(user, session)))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    async fn item(&self, user: &UserId, session: &SessionId) -> Result<Option<Item>, TableError> {
+        let get = self
+            .dynamo
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(user, session)))
+            .consistent_read(true);
+        Ok(get.send().await?.item)
+    }
+}
+
+/// The next turn's turn.
+const NEXT: &str = "SET leased_until = :zero, attempts = :zero, last_seq = :zero \
+     REMOVE waiting[0], tail, spent_attempts, spent_prompt_tokens, spent_completion_tokens \
+     DELETE cancelled :requests";
+
+impl Lease {
+    /// Stands for this lease and no other.
+    pub(super) fn digest(&self) -> String {
+        let fence = self.fence.to_string();
+        id::digest(&[self.user_id.as_str(), self.session_id.as_str(), &fence])
+    }
+
+    fn is_of(&self, item: &Item) -> bool {
+        number_of::<u64>(item, "fence").is_ok_and(|fence| fence == self.fence)
+    }
+}
+
+/// An item after its update, or as it was if the condition failed.
+enum Condition {
+    Held(Item),
+    Failed(Option<Item>),
+}
+
+async fn conditionally(update: UpdateItemFluentBuilder) -> Result<Condition, TableError> {
+    match update.send().await {
+        Ok(UpdateItemOutput { attributes, .. }) => {
+            Ok(Condition::Held(attributes.unwrap_or_default()))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Condition::Failed(failed.item().cloned()))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn standing(item: &Item) -> Result<Standing, TableError> {
+    let list = |name| match item.get(name) {
+        Some(AttributeValue::L(values)) => values.as_slice(),
+        _ => &[],
+    };
+    let set = |name| match item.get(name) {
+        Some(AttributeValue::Ss(words)) => words.clone(),
+        _ => Vec::new(),
+    };
+    let waiting = list("waiting").iter().map(|value| {
+        let id = value.as_s().ok().and_then(|id| RequestId::parse(id).ok());
+        id.ok_or(TableError::Corrupt("waiting"))
+    });
+    let last_seq: u32 = number_or_zero(item, "last_seq")?;
+    let tail = list("tail");
+    let before = u32::try_from(tail.len()).map_or(0, |length| last_seq.saturating_sub(length));
+    let tail = (before + 1..).zip(tail).map(|(seq, frame)| match frame {
+        AttributeValue::B(bytes) => Ok(StoredFrame {
+            seq,
+            bytes: bytes.clone().into_inner(),
+        }),
+        _ => Err(TableError::Corrupt("tail")),
+    });
+    Ok(Standing {
+        waiting: waiting.collect::<Result<_, _>>()?,
+        last_seq,
+        tail: tail.collect::<Result<_, _>>()?,
+        leased_until: Timestamp::from_unix_ms(number_or_zero(item, "leased_until")?),
+        rung_at: Timestamp::from_unix_ms(number_or_zero(item, "rung_at")?),
+        cancelled: set("cancelled"),
+        asked: set("asked"),
+        listening: set("listening"),
+    })
+}
+
+fn spent(item: &Item) -> Result<Spent, TableError> {
+    Ok(Spent {
+        attempts: number_or_zero(item, "spent_attempts")?,
+        tokens: TokenUsage {
+            prompt_tokens: number_or_zero(item, "spent_prompt_tokens")?,
+            completion_tokens: number_or_zero(item, "spent_completion_tokens")?,
+            cached_tokens: 0,
+        },
+    })
+}
+
+fn number_or_zero<N: std::str::FromStr + Default>(
+    item: &Item,
+    name: &'static str,
+) -> Result<N, TableError> {
+    match item.get(name) {
+        None => Ok(N::default()),
+        Some(_) => number_of(item, name),
+    }
+}
+
+fn key(user: &UserId, session: &SessionId) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("user_id".to_owned(), text(user)),
+        ("session_id".to_owned(), text(session)),
+    ])
+}
