@@ -79,7 +79,7 @@ fn history(platform: &Platform) -> History {
 fn of_turn(turn: &Turn, stored: &View, history: &History) -> Vec<String> {
     let mut broken = Vec::new();
     let (text, _) = stored.text();
-    let script = turn.script.text();
+    let script = turn.script.whole(&text);
     let entries = history.get(&turn.request).map_or(&[][..], Vec::as_slice);
     let mut is_kept = true;
     match stored.end() {

@@ -1,6 +1,9 @@
 //! The embedded engines without their sockets: tables, queues, and what a call to them says.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use dynoxide::{Database, DynoxideError};
@@ -104,22 +107,36 @@ pub(crate) fn text(value: &Value) -> Option<&str> {
 
 /// Tables and queues of the template, in memory.
 pub(crate) struct Engines {
+    clock: Clock,
     dynamo: Database,
+    /// A copy that is behind, where a run is to read one.
+    replica: Option<Replica>,
     pub(crate) sqs: Sqs,
 }
 
+/// A database that does every write later.
+struct Replica {
+    dynamo: Database,
+    writes: Mutex<VecDeque<(u64, String, Bytes)>>,
+}
+
+/// How far a replica is behind.
+const LAG_MS: u64 = 800;
+
 impl Engines {
-    pub(crate) fn open(template: &Template, clock: Clock) -> Self {
-        let dynamo = Database::memory_with_clock(Arc::new(clock)).unwrap();
-        for table in &template.tables {
-            let create = serde_json::from_value(table.create.clone()).unwrap();
-            dynamo.create_table(create).unwrap();
-        }
+    pub(crate) fn open(template: &Template, clock: Clock, is_replicated: bool) -> Self {
+        let dynamo = tables(template, clock);
+        let replica = is_replicated.then(|| Replica {
+            dynamo: tables(template, clock),
+            writes: Mutex::default(),
+        });
         let ticks = Arc::new(move || clock.unix_ms());
         let queues = template.queues.clone();
         let sqs = Sqs::open_with_clock(None, queues, "http://sqs".to_owned(), ticks).unwrap();
         Self {
+            clock,
             dynamo,
+            replica,
             sqs: sqs.on_this_thread(),
         }
     }
@@ -129,17 +146,76 @@ impl Engines {
         if call.service == Service::Sqs {
             return self.sqs.answer(&call.request).await;
         }
-        match self.operate(&call.operation, call.request.body()) {
-            Ok(body) => respond(StatusCode::OK, body),
-            Err(error) => {
-                let status = StatusCode::from_u16(error.status_code()).unwrap();
-                respond(status, error.to_json())
-            }
+        let body = call.request.body();
+        let done = operate(&self.dynamo, &call.operation, body);
+        if let (Some(replica), Ok(_)) = (&self.replica, &done) {
+            let write = (self.clock.elapsed_ms(), call.operation.clone(), body.clone());
+            replica.writes.lock().unwrap().push_back(write);
         }
+        shown(done)
     }
 
-    fn operate(&self, operation: &str, body: &[u8]) -> Result<String, DynoxideError> {
-        let db = &self.dynamo;
+    /// Answers a read from the copy that is behind.
+    pub(crate) async fn answer_stale(&self, call: &Call) -> Response<Bytes> {
+        let Some(replica) = &self.replica else {
+            return self.answer(call).await;
+        };
+        let until_ms = self.clock.elapsed_ms().saturating_sub(LAG_MS);
+        let mut writes = replica.writes.lock().unwrap();
+        while let Some((at_ms, operation, body)) = writes.pop_front() {
+            if at_ms > until_ms {
+                writes.push_front((at_ms, operation, body));
+                break;
+            }
+            operate(&replica.dynamo, &operation, &body).unwrap();
+        }
+        shown(operate(&replica.dynamo, &call.operation, call.request.body()))
+    }
+
+    /// What a call that is not done is answered with.
+    pub(crate) fn pretend(&self, call: &Call) -> String {
+        if call.operation != "SendMessage" {
+            return "{}".to_owned();
+        }
+        let body = call.body["MessageBody"].as_str().unwrap_or_default();
+        let md5 = format!("{:x}", md5::compute(body));
+        json!({ "MessageId": "none", "MD5OfMessageBody": md5 }).to_string()
+    }
+
+    /// Asks a table from outside of any function.
+    pub(crate) fn ask(&self, operation: &str, body: &Value) -> Value {
+        let answer = operate(&self.dynamo, operation, body.to_string().as_bytes());
+        serde_json::from_str(&answer.unwrap()).unwrap()
+    }
+
+    /// Every item of a table.
+    pub(crate) fn items(&self, table: &str) -> Vec<Value> {
+        let body = json!({ "TableName": table, "ConsistentRead": true });
+        let found = self.ask("Scan", &body);
+        found["Items"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+fn tables(template: &Template, clock: Clock) -> Database {
+    let dynamo = Database::memory_with_clock(Arc::new(clock)).unwrap();
+    for table in &template.tables {
+        let create = serde_json::from_value(table.create.clone()).unwrap();
+        dynamo.create_table(create).unwrap();
+    }
+    dynamo
+}
+
+fn shown(done: Result<String, DynoxideError>) -> Response<Bytes> {
+    match done {
+        Ok(body) => respond(StatusCode::OK, body),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status_code()).unwrap();
+            respond(status, error.to_json())
+        }
+    }
+}
+
+fn operate(db: &Database, operation: &str, body: &[u8]) -> Result<String, DynoxideError> {
         match operation {
             "GetItem" => through(body, |request| db.get_item(request)),
             "PutItem" => through(body, |request| db.put_item(request)),
@@ -153,20 +229,6 @@ impl Engines {
             "TransactGetItems" => through(body, |request| db.transact_get_items(request)),
             other => panic!("the simulation does not serve {other}"),
         }
-    }
-
-    /// Asks a table from outside of any function.
-    pub(crate) fn ask(&self, operation: &str, body: &Value) -> Value {
-        let answer = self.operate(operation, body.to_string().as_bytes());
-        serde_json::from_str(&answer.unwrap()).unwrap()
-    }
-
-    /// Every item of a table.
-    pub(crate) fn items(&self, table: &str) -> Vec<Value> {
-        let body = json!({ "TableName": table, "ConsistentRead": true });
-        let found = self.ask("Scan", &body);
-        found["Items"].as_array().cloned().unwrap_or_default()
-    }
 }
 
 fn through<Q: DeserializeOwned, A: Serialize>(

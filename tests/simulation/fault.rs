@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::{
-    engines::{Call, Service},
+    engines::Service,
     process::{Process, Role},
 };
 
@@ -73,6 +73,8 @@ pub(crate) struct Point {
     /// Which call of that function, from 0, counted over its processes.
     pub(crate) call: u32,
     pub(crate) fault: Fault,
+    /// How many calls in a row.
+    pub(crate) times: u32,
 }
 
 /// How a run is disturbed.
@@ -157,7 +159,7 @@ impl Plan {
     }
 
     /// What happens to a call.
-    pub(crate) fn choose(&mut self, process: &Process, call: &Call) -> Option<Fault> {
+    pub(crate) fn choose(&mut self, process: &Process) -> Option<Fault> {
         let number = self.calls.entry(process.role).or_default();
         let this = *number;
         *number += 1;
@@ -165,7 +167,8 @@ impl Plan {
             return None;
         }
         if let Some(point) = self.point {
-            let is_here = point.role == process.role && point.call == this;
+            let calls = point.call..point.call + point.times;
+            let is_here = point.role == process.role && calls.contains(&this);
             return is_here.then_some(point.fault);
         }
         if self.is_calm() {
@@ -174,12 +177,10 @@ impl Plan {
         let mut drawn = self.rng.u32(0..10_000);
         for &(fault, rate) in &self.rates {
             if drawn < rate {
-                // A late duplicate of a chunk would be a wire fault that no HTTP client causes.
                 return Some(fault);
             }
             drawn -= rate;
         }
-        let _ = call;
         None
     }
 

@@ -40,8 +40,16 @@ pub(crate) struct Turn {
 pub(crate) struct Learner {
     pub(crate) user: String,
     pub(crate) turns: Vec<Turn>,
+    patience: Patience,
     acks: Cell<u64>,
     told: Notify,
+}
+
+/// How long a learner waits before it asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Short,
+    Long,
 }
 
 impl Learner {
@@ -64,6 +72,7 @@ impl Learner {
         Rc::new(Self {
             turns: turns.collect(),
             user,
+            patience: Patience::Short,
             acks: Cell::new(0),
             told: Notify::new(),
         })
@@ -75,6 +84,7 @@ impl Learner {
         let learner = Self::new("ann".to_owned(), 1, 1, &mut rng);
         let mut learner = Rc::into_inner(learner).unwrap();
         learner.turns[0].script = Script::plain();
+        learner.patience = Patience::Long;
         Rc::new(learner)
     }
 
@@ -264,7 +274,11 @@ impl Device {
         let trace = &Rc::clone(&self.platform).world.trace;
         let mut rounds = 0;
         while !is_enough(self) {
-            let patience = Duration::from_millis(self.rng.u64(5_000..12_000));
+            // Alone in its run, a turn must come to its end without being asked after.
+            let patience = match self.learner.patience {
+                Patience::Short => Duration::from_millis(self.rng.u64(5_000..12_000)),
+                Patience::Long => Duration::from_mins(10),
+            };
             match self.hear(Instant::now() + patience).await {
                 Heard::Silence | Heard::Cut => {
                     rounds += 1;

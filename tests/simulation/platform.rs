@@ -13,7 +13,7 @@ use sparkle_aws::{
     config, exchange,
     push::Push,
     queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, rates::Rates, turns::Turns},
+    table::{connections::Connections, conversations::Conversations, leases::Leases, rates::Rates, turns::Turns},
     token::Tokens,
 };
 use sparkle_llm::{Llm, Scripting, Settings};
@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    engines::text,
     fault::exponential,
     process::{Process, Role},
     world::World,
@@ -107,7 +108,19 @@ impl Platform {
 
     /// What is still under way although all is over.
     pub(crate) fn left_over(&self) -> Vec<String> {
-        Vec::new()
+        let now_ms = self.world.clock.unix_ms();
+        let leases = self.world.engines.items("LeasesTable").into_iter();
+        let left = leases.filter(|lease| {
+            let is_nobodys = |name: &str| {
+                let held = lease.get(name).and_then(text);
+                held.and_then(|digits| digits.parse().ok()).unwrap_or(0) <= now_ms
+            };
+            let is_none = |name: &str| lease.get(name).is_none_or(|value| *value == json!({ "L": [] }));
+            let names = ["waiting", "tail", "cancelled", "asked"];
+            !is_nobodys("leased_until") || !names.into_iter().all(is_none)
+        });
+        left.map(|lease| format!("a lease is left over: {lease}"))
+            .collect()
     }
 
     // ---- the front door ------------------------------------------------------------------
@@ -302,6 +315,7 @@ impl Platform {
             connections: Connections::open(&aws).unwrap(),
             rates: Rates::open(&aws).unwrap(),
             turns: Turns::open(&aws).unwrap(),
+            leases: Leases::open(&aws).unwrap(),
             conversations: Conversations::open(&aws).unwrap(),
             queue: TurnQueue::open(&aws).unwrap(),
             push: Push::open(&aws).unwrap(),
@@ -322,6 +336,7 @@ impl Platform {
         let app = turn_worker::App {
             connections: Connections::open(&aws).unwrap(),
             turns: Turns::open(&aws).unwrap(),
+            leases: Leases::open(&aws).unwrap(),
             conversations: Conversations::open(&aws).unwrap(),
             queue: TurnQueue::open(&aws).unwrap(),
             push: Push::open(&aws).unwrap(),

@@ -70,13 +70,18 @@ pub(crate) fn run(template: &Template, order: Order) -> Report {
     // What the SDK draws: backoff, tokens and ids.
     fastrand::seed(order.seed);
     provider::begin();
+    let local = LocalSet::new();
+    on_paused_time(local.run_until(live(template, order)))
+}
+
+/// Runs on this thread, in a time that goes on when nothing else can.
+pub(crate) fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    let local = LocalSet::new();
-    runtime.block_on(local.run_until(live(template, order)))
+    runtime.block_on(work)
 }
 
 async fn live(template: &Template, order: Order) -> Report {
@@ -99,6 +104,13 @@ async fn live(template: &Template, order: Order) -> Report {
     };
     let trace = Trace::new(clock, order.showing);
     let world = World::new(template, plan, trace, clock, order.mutation);
+    for learner in &learners {
+        let streams = learner.turns.iter().map(|turn| {
+            let owner = (learner.user.clone(), turn.request.clone());
+            (turn.stream, owner)
+        });
+        world.streams.lock().unwrap().extend(streams);
+    }
     let queue = template
         .queues
         .iter()
@@ -112,6 +124,7 @@ async fn live(template: &Template, order: Order) -> Report {
         world.trace.violation("the run does not end".to_owned());
         Vec::new()
     });
+    world.trace.count("answered after ms", clock.elapsed_ms());
     let outcome = if world.trace.is_violated() {
         String::new()
     } else {

@@ -5,6 +5,8 @@ use sparkle_llm::offline;
 
 /// How often a model that fails does so.
 const FAILS_PERCENT: u32 = 4;
+/// How often a model says something else when it is asked again.
+const DRIFTS_PERCENT: u32 = 40;
 
 /// One answer to come.
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ impl Script {
             script: offline::Script {
                 fail_after: if fails { rng.usize(0..pieces.len()) } else { 0 },
                 fail: fails.then_some(offline::Failure::Unavailable),
+                drifts_from: (rng.u32(0..100) < DRIFTS_PERCENT).then(|| rng.usize(0..=pieces.len())),
                 pieces,
                 pause_ms,
                 open_pause_ms,
@@ -62,9 +65,17 @@ impl Script {
         self.script.message()
     }
 
-    /// The whole answer.
-    pub(crate) fn text(&self) -> String {
-        self.script.pieces.concat()
+    /// The whole answer, as the call gave it that this text is of.
+    pub(crate) fn whole(&self, text: &str) -> String {
+        let drawn = text.split('~').nth(1).unwrap_or_default();
+        let from = self.script.drifts_from.unwrap_or(usize::MAX);
+        let pieces = self.script.pieces.iter().enumerate();
+        let said = pieces.map(|(place, piece)| {
+            let is_drifted = place >= from;
+            let drawn = if is_drifted { format!("~{drawn}~") } else { String::new() };
+            format!("{piece}{drawn}")
+        });
+        said.collect()
     }
 
     pub(crate) fn fails(&self) -> bool {

@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeMap,
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use serde_json::Value;
 use sparkle_aws::exchange::Exchange;
 use sparkle_local::template::Template;
 use tokio::{
@@ -22,8 +26,8 @@ use crate::{
     engines::{Call, Engines, Service},
     fault::{Fault, Plan},
     guard::Guard,
-    mutation::Mutation,
-    process::Process,
+    mutation::{Mutated, Mutation},
+    process::{Process, Role},
     trace::Trace,
 };
 
@@ -34,7 +38,10 @@ pub(crate) struct World {
     pub(crate) plan: Mutex<Plan>,
     pub(crate) trace: Trace,
     pub(crate) guard: Mutex<Guard>,
+    /// User and request of every stream that there may be.
+    pub(crate) streams: Mutex<BTreeMap<u32, (String, String)>>,
     mutation: Option<Mutation>,
+    effects: AtomicU64,
     sockets: Mutex<BTreeMap<String, Socket>>,
     /// Calls that left their process: they arrive whatever becomes of it.
     flights: Mutex<JoinSet<()>>,
@@ -56,11 +63,13 @@ impl World {
     ) -> Arc<Self> {
         Arc::new(Self {
             clock,
-            engines: Engines::open(template, clock),
+            engines: Engines::open(template, clock, mutation == Some(Mutation::StaleReads)),
             plan: Mutex::new(plan),
             trace,
             guard: Mutex::default(),
+            streams: Mutex::default(),
             mutation,
+            effects: AtomicU64::new(0),
             sockets: Mutex::default(),
             flights: Mutex::default(),
         })
@@ -76,14 +85,14 @@ impl World {
     }
 
     /// Carries a call there and its answer back.
-    async fn carry(
+    pub(crate) async fn carry(
         self: Arc<Self>,
         process: &Arc<Process>,
         request: Request<Bytes>,
     ) -> Option<Response<Bytes>> {
         process.running().await;
         let call = Call::read(request);
-        let fault = self.plan.lock().unwrap().choose(process, &call);
+        let fault = self.plan.lock().unwrap().choose(process);
         if let Some(fault) = fault {
             self.trace.count(fault.as_str(), 1);
         }
@@ -166,6 +175,10 @@ impl World {
     /// What a call does where it arrives.
     async fn effect(&self, call: &mut Call, process: &Process) -> Response<Bytes> {
         if call.service == Service::Sockets {
+            let broken = self.posted(call);
+            if let Some(broken) = broken {
+                self.trace.violation(format!("{}: {broken}", process.name));
+            }
             let status = self.post(call);
             self.trace.note(format_args!(
                 "{} = {} {} {status}",
@@ -174,13 +187,17 @@ impl World {
             let response = Response::builder().status(status);
             return response.body(Bytes::new()).unwrap();
         }
-        if let Some(mutation) = self.mutation
-            && mutation.apply(call, &self.engines)
-        {
-            self.trace.count("mutated calls", 1);
+        let mutated = self.mutate(call, process);
+        if mutated == Mutated::Pretended {
+            let response = Response::builder().header("content-type", "application/x-amz-json-1.0");
+            let done = self.engines.pretend(call);
+            return response.body(Bytes::from(done)).unwrap();
         }
         self.guard.lock().unwrap().before(call, &self.engines);
-        let response = self.engines.answer(call).await;
+        let response = match mutated {
+            Mutated::Stale => self.engines.answer_stale(call).await,
+            _ => self.engines.answer(call).await,
+        };
         self.trace.note(format_args!(
             "{} = {} {} {}",
             process.name,
@@ -188,11 +205,37 @@ impl World {
             call.about,
             response.status().as_u16()
         ));
-        let broken = self.guard.lock().unwrap().after(call, process, &response, &self.engines);
+        let now_ms = u64::try_from(self.clock.unix_ms()).unwrap();
+        let mut guard = self.guard.lock().unwrap();
+        let broken = guard.after(call, process, response.status(), now_ms, &self.engines);
+        drop(guard);
         for broken in broken {
             self.trace.violation(broken);
         }
         response
+    }
+
+    /// Lets the mutation of this run have its way with a call.
+    fn mutate(&self, call: &mut Call, process: &Process) -> Mutated {
+        let Some(mutation) = self.mutation.filter(|_| process.role != Role::Examiner) else {
+            return Mutated::Untouched;
+        };
+        let number = self.effects.fetch_add(1, Ordering::Relaxed);
+        let mutated = mutation.apply(call, number);
+        if mutated != Mutated::Untouched {
+            self.trace.count("mutated calls", 1);
+        }
+        mutated
+    }
+
+    /// Looks at a frame before it is posted.
+    fn posted(&self, call: &Call) -> Option<String> {
+        let frame: Value = serde_json::from_slice(call.request.body()).ok()?;
+        let stream = u32::try_from(frame["stream"].as_u64()?).ok()?;
+        let streams = self.streams.lock().unwrap();
+        let (user, turn) = streams.get(&stream)?;
+        let guard = self.guard.lock().unwrap();
+        guard.posted(turn, user, &frame, &self.engines)
     }
 
     /// One way through the network.

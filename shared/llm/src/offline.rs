@@ -175,7 +175,13 @@ fn prompt_tokens(prompt: &Prompt) -> u32 {
     tokens(prompt.messages.iter().map(bytes).sum())
 }
 
-async fn scripted(script: Script, prompt_tokens: u32) -> Result<Answer, LlmError> {
+async fn scripted(mut script: Script, prompt_tokens: u32) -> Result<Answer, LlmError> {
+    if let Some(from) = script.drifts_from {
+        let drawn = format!("~{}~", fastrand::u16(..));
+        for piece in script.pieces.iter_mut().skip(from) {
+            piece.push_str(&drawn);
+        }
+    }
     sleep(Duration::from_millis(script.open_pause_ms)).await;
     let served = if script.fail.is_some() {
         script.fail_after
