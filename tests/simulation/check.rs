@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use serde_json::Value;
-
 use crate::{
     engines::text,
     learner::{Device, Learner, Learners, Turn},
@@ -30,7 +28,8 @@ pub(crate) async fn all(
                 trace.violation(format!("{} is not kept whole", turn.request));
                 continue;
             };
-            for broken in of_turn(turn, stored, &history) {
+            let attempts = platform.world.guard.lock().unwrap().attempts(&turn.request);
+            for broken in of_turn(turn, stored, &history, attempts) {
                 trace.violation(format!("{}: {broken}", turn.request));
             }
             for device in seen.iter().filter(|device| device.is_of(learner)) {
@@ -39,6 +38,9 @@ pub(crate) async fn all(
                 }
             }
             outcome.push_str(&shown(turn, stored));
+        }
+        if let Some(broken) = of_calls(platform, learner) {
+            trace.violation(broken);
         }
         for broken in of_order(learner, &history) {
             trace.violation(broken);
@@ -55,7 +57,11 @@ pub(crate) async fn all(
 
 fn shown(turn: &Turn, view: &View) -> String {
     let (text, restarts) = view.text();
-    format!("{} {:?} {text:?} restarts {restarts}\n", turn.request, view.end())
+    format!(
+        "{} {:?} {text:?} restarts {restarts}\n",
+        turn.request,
+        view.end()
+    )
 }
 
 /// Role, text and position of each stored message, by the request that made it.
@@ -76,7 +82,7 @@ fn history(platform: &Platform) -> History {
 }
 
 /// A turn's stream is what the model said and what the history keeps.
-fn of_turn(turn: &Turn, stored: &View, history: &History) -> Vec<String> {
+fn of_turn(turn: &Turn, stored: &View, history: &History, attempts: u32) -> Vec<String> {
     let mut broken = Vec::new();
     let (text, _) = stored.text();
     let script = turn.script.whole(&text);
@@ -99,8 +105,10 @@ fn of_turn(turn: &Turn, stored: &View, history: &History) -> Vec<String> {
         }
         Some(End::Error(code)) => {
             is_kept = false;
-            let explained = turn.script.fails() && code == "PROVIDER_ERROR";
-            if !explained && provider::calls(&turn.trace_id) < 4 {
+            // What a turn is tried at most, and once more to say so.
+            let is_given_up = attempts > 5 && code == "INTERNAL";
+            let has_failed = turn.script.fails() && code == "PROVIDER_ERROR";
+            if !is_given_up && !has_failed {
                 broken.push(format!("it ended with {code}"));
             }
         }
@@ -131,6 +139,22 @@ fn of_device(turn: &Turn, stored: &View, device: &Device) -> Vec<String> {
     vec![format!("{} saw another stream than is kept", device.name())]
 }
 
+/// The model is asked at most once each time that a lease is taken. (A worker that was sent one turn's
+/// message may run another: calls are counted for the learner.)
+fn of_calls(platform: &Platform, learner: &Learner) -> Option<String> {
+    let guard = platform.world.guard.lock().unwrap();
+    let turns = learner.turns.iter();
+    let (calls, attempts) = turns.fold((0, 0), |(calls, attempts), turn| {
+        (
+            calls + provider::calls(&turn.trace_id),
+            attempts + guard.attempts(&turn.request),
+        )
+    });
+    let name = &learner.user;
+    (calls > attempts)
+        .then(|| format!("{name}: the model was asked {calls} times in {attempts} attempts"))
+}
+
 /// The turns of a session are in the history in the order of their `ack`s.
 fn of_order(learner: &Learner, history: &History) -> Vec<String> {
     let mut last: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
@@ -151,18 +175,4 @@ fn of_order(learner: &Learner, history: &History) -> Vec<String> {
         }
     }
     broken
-}
-
-/// Members of an item that say that something is under way.
-pub(crate) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(object) => object.values().all(|value| match value {
-            Value::Array(values) => values.is_empty(),
-            Value::Object(values) => values.is_empty(),
-            Value::String(text) => text.is_empty() || text == "0",
-            _ => false,
-        }),
-        _ => false,
-    }
 }

@@ -149,7 +149,11 @@ impl Engines {
         let body = call.request.body();
         let done = operate(&self.dynamo, &call.operation, body);
         if let (Some(replica), Ok(_)) = (&self.replica, &done) {
-            let write = (self.clock.elapsed_ms(), call.operation.clone(), body.clone());
+            let write = (
+                self.clock.elapsed_ms(),
+                call.operation.clone(),
+                body.clone(),
+            );
             replica.writes.lock().unwrap().push_back(write);
         }
         shown(done)
@@ -169,7 +173,11 @@ impl Engines {
             }
             operate(&replica.dynamo, &operation, &body).unwrap();
         }
-        shown(operate(&replica.dynamo, &call.operation, call.request.body()))
+        shown(operate(
+            &replica.dynamo,
+            &call.operation,
+            call.request.body(),
+        ))
     }
 
     /// What a call that is not done is answered with.
@@ -216,19 +224,19 @@ fn shown(done: Result<String, DynoxideError>) -> Response<Bytes> {
 }
 
 fn operate(db: &Database, operation: &str, body: &[u8]) -> Result<String, DynoxideError> {
-        match operation {
-            "GetItem" => through(body, |request| db.get_item(request)),
-            "PutItem" => through(body, |request| db.put_item(request)),
-            "UpdateItem" => through(body, |request| db.update_item(request)),
-            "DeleteItem" => through(body, |request| db.delete_item(request)),
-            "Query" => through(body, |request| db.query(request)),
-            "Scan" => through(body, |request| db.scan(request)),
-            "BatchGetItem" => through(body, |request| db.batch_get_item(request)),
-            "BatchWriteItem" => through(body, |request| db.batch_write_item(request)),
-            "TransactWriteItems" => through(body, |request| db.transact_write_items(request)),
-            "TransactGetItems" => through(body, |request| db.transact_get_items(request)),
-            other => panic!("the simulation does not serve {other}"),
-        }
+    match operation {
+        "GetItem" => through(body, |request| db.get_item(request)),
+        "PutItem" => through(body, |request| db.put_item(request)),
+        "UpdateItem" => through(body, |request| db.update_item(request)),
+        "DeleteItem" => through(body, |request| db.delete_item(request)),
+        "Query" => through(body, |request| db.query(request)),
+        "Scan" => through(body, |request| db.scan(request)),
+        "BatchGetItem" => through(body, |request| db.batch_get_item(request)),
+        "BatchWriteItem" => through(body, |request| db.batch_write_item(request)),
+        "TransactWriteItems" => through(body, |request| db.transact_write_items(request)),
+        "TransactGetItems" => through(body, |request| db.transact_get_items(request)),
+        other => panic!("the simulation does not serve {other}"),
+    }
 }
 
 fn through<Q: DeserializeOwned, A: Serialize>(

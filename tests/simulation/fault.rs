@@ -114,10 +114,8 @@ impl Plan {
         }
         let mut share = |most: u32| if rng.bool() { rng.u32(1..most) } else { 0 };
         let (doubled, late, undeleted) = (share(20), share(30), share(20));
-        let mut every = |from: u64, to: u64| {
-            rng.bool()
-                .then(|| Duration::from_secs(rng.u64(from..to)))
-        };
+        let mut every =
+            |from: u64, to: u64| rng.bool().then(|| Duration::from_secs(rng.u64(from..to)));
         let (cut_every, stop_every) = (every(3, 40), every(5, 60));
         Self {
             rng,
@@ -221,7 +219,10 @@ impl Plan {
 
     /// A moment within so long from now.
     pub(crate) fn within(&mut self, most: Duration) -> Duration {
-        Duration::from_millis(self.rng.u64(0..u64::try_from(most.as_millis()).unwrap_or(1).max(1)))
+        Duration::from_millis(
+            self.rng
+                .u64(0..u64::try_from(most.as_millis()).unwrap_or(1).max(1)),
+        )
     }
 
     /// Another stream of random numbers.

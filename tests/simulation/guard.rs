@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Guard {
     /// Every recorded frame by turn and place: a fact once it is there.
     recorded: BTreeMap<(String, u64), String>,
+    /// How often the lease was taken for a turn.
+    attempts: BTreeMap<String, u32>,
     /// Leases before the call that is being looked at.
     before: Vec<Lease>,
 }
@@ -58,6 +60,11 @@ impl Guard {
             if after.fence > before.fence && before.leased_until > now_ms {
                 broken.push(format!("{name} took a lease that was another's"));
             }
+            if after.fence > before.fence
+                && let Some(turn) = &after.first
+            {
+                *self.attempts.entry(turn.clone()).or_default() += 1;
+            }
             if fences(call).any(|fence| fence != after.fence) {
                 broken.push(format!("{name} wrote although its lease was another's"));
             }
@@ -85,6 +92,11 @@ impl Guard {
         broken
     }
 
+    /// How often the lease was taken for a turn.
+    pub(crate) fn attempts(&self, turn: &str) -> u32 {
+        self.attempts.get(turn).copied().unwrap_or_default()
+    }
+
     fn record(&mut self, turn: &str, from: u64, frames: &[Value]) -> Vec<String> {
         let mut broken = Vec::new();
         for (seq, frame) in (from..).zip(frames) {
@@ -108,7 +120,9 @@ impl Guard {
     ) -> Option<String> {
         let seq = frame["seq"].as_u64()?;
         if !self.recorded.contains_key(&(turn.to_owned(), seq)) {
-            return Some(format!("frame {seq} of {turn} was posted and is not recorded"));
+            return Some(format!(
+                "frame {seq} of {turn} was posted and is not recorded"
+            ));
         }
         if frame["type"] == "done" || frame["type"] == "error" {
             let key = json!({ "user_id": { "S": user }, "request_id": { "S": turn } });

@@ -1,11 +1,6 @@
 //! Model learners: what a client does so that nothing is lost, and what it got to see.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -22,6 +17,9 @@ use crate::{
     script::Script,
     view::{Seen, View},
 };
+
+/// How long a client waits for what is missing before it asks (again).
+const GAP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A message that a learner is to send, and what became of it.
 #[derive(Debug)]
@@ -116,6 +114,7 @@ pub(crate) struct Device {
     socket: Option<(String, mpsc::UnboundedReceiver<String>)>,
     sockets: u32,
     asked: u32,
+    asked_at: Instant,
     knows_resume: bool,
     cut_at: Option<Instant>,
     pub(crate) views: BTreeMap<u32, View>,
@@ -132,6 +131,7 @@ impl Device {
             socket: None,
             sockets: 0,
             asked: 0,
+            asked_at: Instant::now(),
             knows_resume: true,
             cut_at: None,
             views: BTreeMap::new(),
@@ -254,7 +254,11 @@ impl Device {
     pub(crate) async fn examine(mut self) -> Self {
         let learner = Rc::clone(&self.learner);
         self.connect().await;
-        for turn in learner.turns.iter().filter(|turn| turn.acked.get().is_some()) {
+        for turn in learner
+            .turns
+            .iter()
+            .filter(|turn| turn.acked.get().is_some())
+        {
             self.resume(turn);
             self.stay(|device| device.is_over(turn)).await;
         }
@@ -291,8 +295,11 @@ impl Device {
                 }
                 Heard::Refusal { code, .. } if code == "NOT_FOUND" => {}
                 _ if self.views.values().any(View::has_gap) => {
-                    trace.count("gaps", 1);
-                    self.listen_briefly().await;
+                    // What is missing may be on its way already.
+                    if self.asked_at.elapsed() < GAP_PATIENCE {
+                        continue;
+                    }
+                    trace.count("gaps asked for", 1);
                     self.connect().await;
                     self.ask_again();
                 }
@@ -301,12 +308,8 @@ impl Device {
         }
     }
 
-    async fn listen_briefly(&mut self) {
-        let pause = Duration::from_millis(self.rng.u64(50..1_000));
-        self.listen(Instant::now() + pause).await;
-    }
-
     fn ask_again(&mut self) {
+        self.asked_at = Instant::now();
         let learner = Rc::clone(&self.learner);
         for turn in &learner.turns {
             if turn.acked.get().is_none() || self.is_over(turn) {
@@ -368,8 +371,12 @@ impl Device {
         if let Some(trace_id) = trace_id {
             frame["trace_id"] = json!(trace_id);
         }
-        self.platform
-            .frame(self.role(), connection, &self.learner.user, frame.to_string());
+        self.platform.frame(
+            self.role(),
+            connection,
+            &self.learner.user,
+            frame.to_string(),
+        );
     }
 
     /// Opens a socket if there is none, after a while.
@@ -454,7 +461,13 @@ impl Device {
                 self.knows_resume = false;
             }
             return match kind {
-                "ack" if self.learner.turns.iter().any(|turn| turn.request == request) => {
+                "ack"
+                    if self
+                        .learner
+                        .turns
+                        .iter()
+                        .any(|turn| turn.request == request) =>
+                {
                     Heard::Ack(request)
                 }
                 "error" => Heard::Refusal {
@@ -469,9 +482,9 @@ impl Device {
             .trace
             .note(format_args!("{connection} < {kind} {stream} #{seq}"));
         if self.learner.turn_of_stream(stream).is_none() {
-            world
-                .trace
-                .violation(format!("{connection} got a frame of no turn of its learner"));
+            world.trace.violation(format!(
+                "{connection} got a frame of no turn of its learner"
+            ));
             return Heard::Progress;
         }
         let view = self.views.entry(stream).or_default();
@@ -502,7 +515,10 @@ fn chat(turn: &Turn) -> Value {
 
 /// Whether a client may try again.
 fn is_passing(code: &str) -> bool {
-    matches!(code, "RATE_LIMITED" | "UNAVAILABLE" | "INTERNAL" | "TIMEOUT")
+    matches!(
+        code,
+        "RATE_LIMITED" | "UNAVAILABLE" | "INTERNAL" | "TIMEOUT"
+    )
 }
 
 /// All learners of a run.

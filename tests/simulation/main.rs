@@ -83,10 +83,15 @@ fn parts() -> Vec<Part> {
     }
     let seeds = flag("--seeds").flatten();
     let mut parts = Vec::new();
-    let (mut first, last) = (flag("--first").flatten().unwrap_or(0), seeds.unwrap_or(SEEDS));
+    let (mut first, last) = (
+        flag("--first").flatten().unwrap_or(0),
+        seeds.unwrap_or(SEEDS),
+    );
     let last = first + last;
     while first < last {
-        let count = SEEDS_OF_A_PROCESS.min(last - first).min((last - first).div_ceil(2).max(50));
+        let count = SEEDS_OF_A_PROCESS
+            .min(last - first)
+            .min((last - first).div_ceil(2).max(50));
         let count = count.min(last - first);
         parts.push(Part::Seeds { first, count });
         first += count;

@@ -111,15 +111,24 @@ impl Mutation {
         };
         let is = |call: &Call, operation: &str| call.operation == operation;
         match self {
-            Self::RecordUnfenced => {
-                update(call, "last_seq < :last_seq", "fence = :fence AND ", &[":fence"])
-            }
-            Self::RecordOlder => {
-                update(call, "last_seq < :last_seq", " AND last_seq < :last_seq", &[])
-            }
-            Self::FinishUnfenced => {
-                update(call, "waiting[0] = :request", "fence = :fence AND ", &[":fence"])
-            }
+            Self::RecordUnfenced => update(
+                call,
+                "last_seq < :last_seq",
+                "fence = :fence AND ",
+                &[":fence"],
+            ),
+            Self::RecordOlder => update(
+                call,
+                "last_seq < :last_seq",
+                " AND last_seq < :last_seq",
+                &[],
+            ),
+            Self::FinishUnfenced => update(
+                call,
+                "waiting[0] = :request",
+                "fence = :fence AND ",
+                &[":fence"],
+            ),
             Self::FinishAnyTurn => update(
                 call,
                 "waiting[0] = :request",
@@ -132,12 +141,22 @@ impl Mutation {
                 " AND attribute_not_exists(asked)",
                 &[],
             ),
-            Self::FinishTwice => {
-                strip(call, "TurnsTable", "#state = :queued", "#state = :queued", &[":queued"])
-            }
+            Self::FinishTwice => strip(
+                call,
+                "TurnsTable",
+                "#state = :queued",
+                "#state = :queued",
+                &[":queued"],
+            ),
             Self::AppendAnyLength => {
                 let first = "attribute_not_exists(session_id)";
-                let later = strip(call, "SessionsTable", "messages = :length", "messages = :length", &[":length"]);
+                let later = strip(
+                    call,
+                    "SessionsTable",
+                    "messages = :length",
+                    "messages = :length",
+                    &[":length"],
+                );
                 match later {
                     Mutated::Untouched => strip(call, "SessionsTable", first, first, &[]),
                     changed => changed,
@@ -180,8 +199,14 @@ impl Mutation {
                 Mutated::Changed
             }
             Self::NeverRing if is(call, "SendMessage") => {
-                let id = call.body["MessageDeduplicationId"].as_str().unwrap_or_default();
-                if id.ends_with("-0") { Mutated::Untouched } else { Mutated::Pretended }
+                let id = call.body["MessageDeduplicationId"]
+                    .as_str()
+                    .unwrap_or_default();
+                if id.ends_with("-0") {
+                    Mutated::Untouched
+                } else {
+                    Mutated::Pretended
+                }
             }
             _ => Mutated::Untouched,
         }

@@ -113,7 +113,13 @@ fn one(seed: u64) -> Result {
     } else {
         Showing::Nothing
     };
-    let report = run::run(&run::template(), Order { showing, ..order(seed, mutation) });
+    let report = run::run(
+        &run::template(),
+        Order {
+            showing,
+            ..order(seed, mutation)
+        },
+    );
     Result {
         seeds: 1,
         notes: vec![format!("hash {:016x}", report.hash), report.outcome],
@@ -165,7 +171,9 @@ fn mutation(mutation: Mutation, most: u64) -> Result {
     }
     Result {
         seeds: most,
-        notes: vec![format!("{line}: NOT caught by {most} seeds, {touched} calls changed")],
+        notes: vec![format!(
+            "{line}: NOT caught by {most} seeds, {touched} calls changed"
+        )],
         ..Result::default()
     }
 }
@@ -194,14 +202,19 @@ fn repeated() -> Result {
             continue;
         }
         let lines = one.lines.iter().zip(&two.lines);
-        let differing = lines.filter(|(one, two)| one != two).map(|(one, two)| format!("{one} | {two}"));
+        let differing = lines
+            .filter(|(one, two)| one != two)
+            .map(|(one, two)| format!("{one} | {two}"));
         let first = differing.take(1).collect::<Vec<_>>().join("");
         result
             .failures
             .push(format!("seed {seed} is another when run again: {first}"));
     }
     let same = result.seeds - u64::try_from(result.failures.len()).unwrap();
-    result.notes = vec![format!("{same} of {} seeds are the same when run again", result.seeds)];
+    result.notes = vec![format!(
+        "{same} of {} seeds are the same when run again",
+        result.seeds
+    )];
     result
 }
 
@@ -214,9 +227,16 @@ fn compared() -> Result {
     }
     // Ours under the same schedule: the first owner hangs for as long when it has the lease.
     let undisturbed = sweep::one(&template, None, Showing::Nothing);
-    let taken = undisturbed.lines.iter().filter(|line| line.contains(" turn-worker-"));
-    let calls: Vec<&String> = taken.filter(|line| !line.contains(" = ") && !line.contains(" takes ")).collect();
-    let acquire = calls.iter().position(|line| line.contains(" UpdateItem Leases/"));
+    let taken = undisturbed
+        .lines
+        .iter()
+        .filter(|line| line.contains(" turn-worker-"));
+    let calls: Vec<&String> = taken
+        .filter(|line| !line.contains(" = ") && !line.contains(" takes "))
+        .collect();
+    let acquire = calls
+        .iter()
+        .position(|line| line.contains(" UpdateItem Leases/"));
     let point = Point {
         role: Role::Worker,
         call: u32::try_from(acquire.unwrap()).unwrap(),

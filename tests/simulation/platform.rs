@@ -13,7 +13,10 @@ use sparkle_aws::{
     config, exchange,
     push::Push,
     queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, leases::Leases, rates::Rates, turns::Turns},
+    table::{
+        connections::Connections, conversations::Conversations, leases::Leases, rates::Rates,
+        turns::Turns,
+    },
     token::Tokens,
 };
 use sparkle_llm::{Llm, Scripting, Settings};
@@ -115,7 +118,11 @@ impl Platform {
                 let held = lease.get(name).and_then(text);
                 held.and_then(|digits| digits.parse().ok()).unwrap_or(0) <= now_ms
             };
-            let is_none = |name: &str| lease.get(name).is_none_or(|value| *value == json!({ "L": [] }));
+            let is_none = |name: &str| {
+                lease
+                    .get(name)
+                    .is_none_or(|value| *value == json!({ "L": [] }))
+            };
             let names = ["waiting", "tail", "cancelled", "asked"];
             !is_nobodys("leased_until") || !names.into_iter().all(is_none)
         });
@@ -209,7 +216,10 @@ impl Platform {
             for message in received {
                 let count = &message.attributes["ApproximateReceiveCount"];
                 let trace = &self.world.trace;
-                trace.note(format_args!("queue -> {} x{count}", &message.message_id[..8]));
+                trace.note(format_args!(
+                    "queue -> {} x{count}",
+                    &message.message_id[..8]
+                ));
                 trace.count("deliveries", 1);
                 self.disturb_delivery(&message).await;
                 if !self.deliver(&message).await {
@@ -227,7 +237,10 @@ impl Platform {
                 // Its time may be over: then it comes again.
                 let deleted = sqs.delete(&self.queue, &message.receipt_handle).await;
                 let outcome = if deleted.is_ok() { "deleted" } else { "late" };
-                trace.note(format_args!("queue x {} {outcome}", &message.message_id[..8]));
+                trace.note(format_args!(
+                    "queue x {} {outcome}",
+                    &message.message_id[..8]
+                ));
             }
         }
     }
@@ -284,7 +297,11 @@ impl Platform {
         };
         let process = Arc::clone(&instance.process);
         let trace = &self.world.trace;
-        trace.note(format_args!("{} takes {}", process.name, &message.message_id[..8]));
+        trace.note(format_args!(
+            "{} takes {}",
+            process.name,
+            &message.message_id[..8]
+        ));
         let handling = turn_worker::handle(&instance.app, event, at);
         let Some(done) = self.run(&process, WORKER_TIMEOUT, handling).await else {
             return false;

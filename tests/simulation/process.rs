@@ -71,10 +71,6 @@ impl Process {
         });
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
-        *self.life.borrow() == Life::Dead
-    }
-
     fn go_on(&self) {
         self.life.send_if_modified(|life| {
             let was_hanging = matches!(life, Life::Hanging { until } if *until <= Instant::now());

@@ -18,7 +18,18 @@ impl Script {
     /// An answer of some length and pace.
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let words = [
-            "导数", "是", "变化率", "。", " slope", " of", " the", " line", "\n", "é", "🙂", " 2",
+            "导数",
+            "是",
+            "变化率",
+            "。",
+            " slope",
+            " of",
+            " the",
+            " line",
+            "\n",
+            "é",
+            "🙂",
+            " 2",
         ];
         let most = if rng.u32(0..10) == 0 { 120 } else { 30 };
         let count = rng.usize(1..most);
@@ -41,7 +52,8 @@ impl Script {
             script: offline::Script {
                 fail_after: if fails { rng.usize(0..pieces.len()) } else { 0 },
                 fail: fails.then_some(offline::Failure::Unavailable),
-                drifts_from: (rng.u32(0..100) < DRIFTS_PERCENT).then(|| rng.usize(0..=pieces.len())),
+                drifts_from: (rng.u32(0..100) < DRIFTS_PERCENT)
+                    .then(|| rng.usize(0..=pieces.len())),
                 pieces,
                 pause_ms,
                 open_pause_ms,
@@ -72,7 +84,11 @@ impl Script {
         let pieces = self.script.pieces.iter().enumerate();
         let said = pieces.map(|(place, piece)| {
             let is_drifted = place >= from;
-            let drawn = if is_drifted { format!("~{drawn}~") } else { String::new() };
+            let drawn = if is_drifted {
+                format!("~{drawn}~")
+            } else {
+                String::new()
+            };
             format!("{piece}{drawn}")
         });
         said.collect()

@@ -50,7 +50,9 @@ pub(crate) fn sweep(template: &Template) -> Swept {
         for call in 0..calls {
             for fault in Fault::ALL {
                 for times in TIMES {
-                    if times > 1 && !matches!(fault, Fault::CutBefore | Fault::CutAfter | Fault::Refused) {
+                    if times > 1
+                        && !matches!(fault, Fault::CutBefore | Fault::CutAfter | Fault::Refused)
+                    {
                         continue;
                     }
                     let point = Point {

@@ -24,7 +24,11 @@ pub(crate) fn show(results: &[Result], took: Duration) -> bool {
         println!("{hours:>12} simulated hours");
         let faults = Fault::ALL.map(Fault::as_str);
         for (what, by) in &counts {
-            let kind = if faults.contains(&what.as_str()) { "calls " } else { "" };
+            let kind = if faults.contains(&what.as_str()) {
+                "calls "
+            } else {
+                ""
+            };
             println!("{by:>12} {kind}{what}");
         }
     }

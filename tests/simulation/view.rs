@@ -49,7 +49,12 @@ impl View {
             return Seen::AfterEnd;
         }
         if kind == "done" || kind == "error" {
-            if self.frames.keys().next_back().is_some_and(|&known| known > seq) {
+            if self
+                .frames
+                .keys()
+                .next_back()
+                .is_some_and(|&known| known > seq)
+            {
                 return Seen::AfterEnd;
             }
             self.last = Some(seq);

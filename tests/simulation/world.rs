@@ -184,6 +184,9 @@ impl World {
                 "{} = {} {} {status}",
                 process.name, call.operation, call.about
             ));
+            if status == StatusCode::GONE {
+                return refuse(410, "GoneException");
+            }
             let response = Response::builder().status(status);
             return response.body(Bytes::new()).unwrap();
         }

@@ -31,7 +31,6 @@ const PIECE_PAUSE: Duration = Duration::from_millis(15);
 
 /// The offline model.
 pub struct Tutor {
-    notes: Notes,
     scripting: Scripting,
     piece_pause: Duration,
 }
@@ -51,10 +50,9 @@ impl Default for Tutor {
 }
 
 impl Tutor {
-    /// A tutor to whom a script is a message like any other. Reads its notes, about 1 ms.
+    /// A tutor to whom a script is a message like any other.
     pub fn new() -> Self {
         Self {
-            notes: Notes::bundled(),
             scripting: Scripting::Ignored,
             piece_pause: PIECE_PAUSE,
         }
@@ -96,7 +94,7 @@ impl Tutor {
             })?;
             return scripted(script, prompt_tokens).await;
         }
-        let text = lesson::answer(&self.notes, prompt);
+        let text = lesson::answer(Notes::bundled(), prompt);
         let (text, reason) = capped(&text, prompt.answer_tokens_max);
         let usage = TokenUsage {
             prompt_tokens,
