@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use serde_json::{Value, json};
+use sparkle_core::frame::{Codec, Encoding, Format};
+use sparkle_wire::frame;
 
 use crate::{
     engines::{Call, Engines, text},
@@ -15,6 +18,8 @@ use crate::{
 pub(crate) struct Guard {
     /// Every recorded frame by turn and place: a fact once it is there.
     recorded: BTreeMap<(String, u64), String>,
+    /// The stream of every turn that there may be.
+    pub(crate) streams: BTreeMap<String, u32>,
     /// How often the lease was taken for a turn.
     attempts: BTreeMap<String, u32>,
     /// Leases before the call that is being looked at.
@@ -101,6 +106,12 @@ impl Guard {
         let mut broken = Vec::new();
         for (seq, frame) in (from..).zip(frames) {
             let bytes = frame["B"].as_str().unwrap_or_default().to_owned();
+            let stream = stream_of(&bytes);
+            if stream != self.streams.get(turn).copied() {
+                broken.push(format!(
+                    "frame {seq} of {turn} is one of another turn ({stream:?})"
+                ));
+            }
             let known = self.recorded.entry((turn.to_owned(), seq));
             let known = known.or_insert_with(|| bytes.clone());
             if *known != bytes {
@@ -133,6 +144,18 @@ impl Guard {
         }
         None
     }
+}
+
+/// The stream that a stored frame says it belongs to.
+fn stream_of(base64: &str) -> Option<u32> {
+    let bytes = STANDARD.decode(base64).ok()?;
+    let json = Format {
+        codec: Codec::Json,
+        encoding: Encoding::Plain,
+    };
+    let shown = frame::decode_stored(&bytes, json)?;
+    let frame: Value = serde_json::from_str(&shown).ok()?;
+    u32::try_from(frame["stream"].as_u64()?).ok()
 }
 
 fn number(value: &Value) -> u64 {

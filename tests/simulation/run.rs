@@ -110,6 +110,9 @@ async fn live(template: &Template, order: Order) -> Report {
             (turn.stream, owner)
         });
         world.streams.lock().unwrap().extend(streams);
+        let turns = learner.turns.iter();
+        let streams = turns.map(|turn| (turn.request.clone(), turn.stream));
+        world.guard.lock().unwrap().streams.extend(streams);
     }
     let queue = template
         .queues
