@@ -109,8 +109,10 @@ async fn twenty_copies_of_a_message_are_answered_once() -> Result<()> {
         done |= frame["type"] == "done";
     }
     assert_eq!((fresh, repeated), (1, 19));
-    let history = client.ask("sessions", json!({})).await?;
-    assert_eq!(history["payload"]["entries"][0]["messages"], 2);
+    // Copies that came after the answer were sent it again; another socket has none of that.
+    let mut other = stack.connect("ann").await?;
+    let sessions = other.ask("sessions", json!({})).await?;
+    assert_eq!(sessions["payload"]["entries"][0]["messages"], 2);
     Ok(())
 }
 
@@ -444,5 +446,45 @@ async fn the_models_are_named_with_their_prices() -> Result<()> {
         .ask("chat", json!({ "message": "hi", "model": "other" }))
         .await?;
     assert_eq!(refusal["payload"]["field"], "payload.model");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_deleted_under_its_turns_does_not_come_back() -> Result<()> {
+    let stack = Stack::start().await?;
+    let mut client = stack.connect("ann").await?;
+    client.chat("s1", "thanks").await?;
+    let endless: Vec<&str> = vec!["more "; 2_000];
+    for (id, message) in [("r1", script(&endless, 20)), ("r2", "thanks".to_owned())] {
+        let payload = json!({ "session_id": "s1", "message": message });
+        client.send(request("chat", id, payload)).await?;
+        loop {
+            let frame = client.frame().await?;
+            if frame["type"] == "ack" {
+                break;
+            }
+        }
+    }
+    let mut other = stack.connect("ann").await?;
+    loop {
+        let delete = json!({ "action": "delete", "session_id": "s1" });
+        let answer = other.ask("sessions", delete).await?;
+        // Refused as long as it grows meanwhile.
+        if answer["type"] == "sessions" {
+            break;
+        }
+        assert_eq!(answer["payload"]["code"], "UNAVAILABLE", "{answer}");
+    }
+    let mut reasons = Vec::new();
+    while reasons.len() < 2 {
+        let frame = client.frame().await?;
+        ensure!(frame["type"] != "error", "{frame}");
+        if frame["type"] == "done" {
+            reasons.push(frame["payload"]["finish_reason"].clone());
+        }
+    }
+    assert_eq!(reasons, ["cancelled", "cancelled"]);
+    let list = other.ask("sessions", json!({})).await?;
+    assert_eq!(list["payload"].get("entries"), None, "{list}");
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// How long a running turn does not know whether it is to stop: each frame that is recorded tells, and
 /// where none is, it looks.
-const LOOK_AFTER: Duration = Duration::from_millis(200);
+const LOOK_AFTER: Duration = Duration::from_millis(240);
 /// Longest silence on a stream: less than the 5 s after which a client may think it dead (R-CONN-6), and
 /// a third of a lease, which each frame renews.
 const SILENCE_MAX: Duration = Duration::from_secs(4);

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::{
-    App, Clock,
+    App, Clock, HELD_FOR, HOLD_EVERY,
     turn::{self, Stop},
 };
 
@@ -30,6 +30,9 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long it does so before it leaves its message to a later delivery.
 const WAIT_MAX: Duration = Duration::from_mins(1);
+/// How long a message stays hidden at least after its worker died: one that comes again sooner was not
+/// left by a death.
+const SILENCE_MIN: Duration = HELD_FOR.saturating_sub(HOLD_EVERY.saturating_mul(2));
 /// A turn is only begun while so much of the invocation is left.
 const TURN_TIME_MIN: Duration = Duration::from_mins(3);
 
@@ -61,8 +64,7 @@ pub(crate) async fn serve(
     let patience = Instant::now() + WAIT_MAX;
     loop {
         let (acquired, recent) = tokio::join!(
-            app.leases
-                .acquire(&job.user_id, &job.session_id, &at.id, clock.now()),
+            app.leases.acquire(job, &at.id, clock.now()),
             app.conversations
                 .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX),
         );
@@ -96,8 +98,12 @@ pub(crate) async fn serve(
                     .await?
                 {
                     Some(Turn::Unanswered(_)) => return Err(Failure::fatal(Unserved::NotInLine)),
-                    Some(Turn::Answered { last_seq }) => {
-                        if record.is_redelivered() {
+                    Some(Turn::Answered {
+                        last_seq,
+                        finished_at,
+                    }) => {
+                        let is_late = finished_at.after(SILENCE_MIN) <= clock.now();
+                        if record.is_redelivered() && is_late {
                             turn::say_again(app, job, last_seq, clock.now()).await?;
                         }
                         info!("turn is over already");

@@ -21,7 +21,7 @@ use crate::{App, Clock, audience::Audience, turn::Stop};
 
 /// Most bytes of frames that are written again with each new one: with the rest of the item they stay
 /// below the 1 KB that one write unit pays for.
-const TAIL_BYTES_MAX: usize = 500;
+const TAIL_BYTES_MAX: usize = 600;
 /// How long a table may be away before the turn is given up to a later attempt, which pays the model
 /// again.
 const OUTAGE_MAX: Duration = Duration::from_secs(75);

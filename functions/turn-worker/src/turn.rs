@@ -241,8 +241,7 @@ impl From<TableError> for Unfinished {
 impl Attempt<'_> {
     /// Ends the turn: keeps its last frames together with what the conversation gains.
     ///
-    /// A conversation that changed under the turn (deleted on another device) is read again: the answer
-    /// is appended to what it is now.
+    /// A conversation that was deleted under the turn does not come back with its answer.
     async fn finish(
         &self,
         stream: &mut Stream<'_>,
@@ -251,16 +250,17 @@ impl Attempt<'_> {
     ) -> Result<(), Unfinished> {
         let Self { app, job, .. } = *self;
         let question = self.entry(Speaker::User, &job.message, job.accepted_at);
-        let reply = self.entry(Speaker::Assistant, &answer.text, self.clock.now());
+        let at = self.clock.now();
+        let reply = self.entry(Speaker::Assistant, &answer.text, at);
         let frames = stream.tail_with(last);
-        let (mut length, mut tries) = (self.length, 0);
+        let (mut is_deleted, mut tries) = (false, 0);
         loop {
             tries += 1;
             let gain = match &answer.end {
                 End::Failed { .. } => Gain::Failure,
-                End::Finished { .. } if answer.text.is_empty() => Gain::Nothing,
+                End::Finished { .. } if answer.text.is_empty() || is_deleted => Gain::Nothing,
                 End::Finished { .. } => Gain::Answer {
-                    length,
+                    length: self.length,
                     question: &question,
                     answer: &reply,
                 },
@@ -269,6 +269,7 @@ impl Attempt<'_> {
                 lease: stream.lease(),
                 known: stream.standing(),
                 gain,
+                at,
                 frames: &frames,
             };
             let finished = app
@@ -302,7 +303,8 @@ impl Attempt<'_> {
                     .await?;
                 return Ok(());
             }
-            length = app.conversations.recent(user, session, 1).await?.length;
+            let length = app.conversations.recent(user, session, 1).await?.length;
+            is_deleted = length != self.length;
         }
     }
 

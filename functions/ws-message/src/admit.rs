@@ -72,7 +72,7 @@ impl Asked<'_> {
                 };
                 self.follow(&turn, Start::Whole, ack).await
             }
-            Begun::Before(Turn::Answered { last_seq }) => {
+            Begun::Before(Turn::Answered { last_seq, .. }) => {
                 let ack = Ack {
                     duplicate: true,
                     last_seq,

@@ -105,6 +105,7 @@ impl Asked<'_> {
                 renamed.map(|entry| vec![entry])
             }
             SessionsRequest::Delete { session_id } => {
+                self.stop_all(session_id).await?;
                 match conversations.delete(user_id, session_id).await? {
                     Some(Deleted::Whole) => Some(Vec::new()),
                     Some(Deleted::Part) => {
@@ -124,6 +125,17 @@ impl Asked<'_> {
             }
             None => Ok(Some(notice::error(ErrorCode::NotFound, self.language()))),
         }
+    }
+
+    /// Asks for all unanswered questions of a conversation to be stopped: it is not to come back with
+    /// them. Cost: one read, and a write for each.
+    async fn stop_all(&self, session_id: &SessionId) -> Result<(), Failure> {
+        let (user_id, leases) = (&self.identity.user_id, &self.app.leases);
+        let standing = leases.find(user_id, session_id).await?;
+        for request in standing.iter().flat_map(|standing| &standing.waiting) {
+            leases.cancel(user_id, session_id, request).await?;
+        }
+        Ok(())
     }
 
     /// Takes a fresh token of the same learner. Cost: one write.

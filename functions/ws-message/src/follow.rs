@@ -43,7 +43,7 @@ impl Asked<'_> {
         let user = &self.identity.user_id;
         match self.app.turns.find(user, request, self.now).await? {
             None => Ok(Some(self.not_found())),
-            Some(Turn::Answered { last_seq }) => {
+            Some(Turn::Answered { last_seq, .. }) => {
                 let ack = Ack {
                     last_seq,
                     finished: true,
@@ -130,7 +130,7 @@ impl Asked<'_> {
         ack: Ack,
     ) -> Result<Option<ErrorBody>, Failure> {
         let (user, request) = (&turn.user_id, &turn.request_id);
-        let Some(Turn::Answered { last_seq }) =
+        let Some(Turn::Answered { last_seq, .. }) =
             self.app.turns.find(user, request, self.now).await?
         else {
             warn!("a turn is neither over nor does it wait");

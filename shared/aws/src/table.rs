@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 
+use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
+    operation::update_item::UpdateItemError,
     types::AttributeValue,
 };
 
@@ -79,6 +81,11 @@ fn client(aws: &Aws) -> Client {
     let open = || {
         let mut config = aws_sdk_dynamodb::config::Builder::from(&aws.sdk);
         config.set_endpoint_url(config::optional("AWS_ENDPOINT_URL_DYNAMODB"));
+        // A single write that meets with a transaction on the same item passes a moment later.
+        let contended = AwsErrorCodeClassifier::<UpdateItemError>::builder()
+            .transient_errors(&["TransactionConflictException"][..])
+            .build();
+        config = config.retry_classifier(contended);
         Client::from_conf(config.build())
     };
     aws.dynamo.get_or_init(open).clone()

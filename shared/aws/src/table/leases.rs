@@ -44,7 +44,7 @@ use aws_sdk_dynamodb::{
 use sparkle_core::{
     frame::{StoredFrame, TurnJob},
     id::{self, RequestId, SessionId, UserId},
-    unit::{Timestamp, TokenUsage},
+    unit::Timestamp,
 };
 
 use super::{Item, TableError, client, number, number_of, text, text_of};
@@ -54,7 +54,11 @@ use crate::{
 };
 
 mod listener;
+mod standing;
+
 pub use listener::{Listener, Start};
+pub use standing::{Spent, Standing};
+use standing::{number_or_zero, spent, standing};
 
 /// How long a lease holds unless it is renewed. Its owner counts [`SKEW`] less.
 const LEASE: Duration = Duration::from_secs(12);
@@ -89,7 +93,7 @@ pub struct Lease {
 pub enum Acquired {
     /// It may.
     Held(Box<Held>),
-    /// Another holds the lease, or nothing waits.
+    /// Another holds the lease, or the turn does not wait.
     Denied(Option<Standing>),
 }
 
@@ -106,31 +110,6 @@ pub struct Held {
     pub length: u64,
     /// What earlier attempts consumed.
     pub spent: Spent,
-}
-
-/// How things stand in a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// Turns that are not over, in order; the first one runs.
-    pub waiting: Vec<RequestId>,
-    /// The last frame of the running stream, 0 if there is none.
-    pub last_seq: u32,
-    /// Its newest frames; the older ones are in `FramesTable`.
-    pub tail: Vec<StoredFrame>,
-    leased_until: Timestamp,
-    rung_at: Timestamp,
-    cancelled: Vec<String>,
-    asked: Vec<String>,
-    listening: Vec<String>,
-}
-
-/// At most what so many attempts at a turn consumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
-    /// How many attempts.
-    pub attempts: u32,
-    /// All of theirs.
-    pub tokens: TokenUsage,
 }
 
 /// Whether a worker's write took effect.
@@ -151,49 +130,6 @@ pub enum Asked {
     Over,
     /// Too many have asked already.
     TooMany,
-}
-
-impl Standing {
-    /// Whether a worker holds the lease.
-    pub fn is_live(&self, now: Timestamp) -> bool {
-        self.leased_until > now
-    }
-
-    /// Whether no worker has held the lease for `span`, nor was told to take it.
-    pub fn is_abandoned(&self, span: Duration, now: Timestamp) -> bool {
-        self.leased_until.after(span) <= now && self.rung_at.after(span) <= now
-    }
-
-    /// Whether a turn is not over.
-    pub fn waits(&self, request: &RequestId) -> bool {
-        self.waiting.contains(request)
-    }
-
-    /// Whether it is the turn that runs, or would.
-    pub fn is_first(&self, request: &RequestId) -> bool {
-        self.waiting.first() == Some(request)
-    }
-
-    /// Whether the learner wants a turn stopped.
-    pub fn is_cancelled(&self, request: &RequestId) -> bool {
-        self.cancelled.iter().any(|id| id == request.as_str())
-    }
-
-    /// Who wants to follow a turn and was not taken yet.
-    pub fn asked(&self, request: &RequestId) -> Vec<Listener> {
-        listener::of_request(&self.asked, request)
-    }
-
-    /// Stands for those who have asked.
-    pub(super) fn digest(&self) -> String {
-        let asked: Vec<&str> = self.asked.iter().map(String::as_str).collect();
-        id::digest(&asked)
-    }
-
-    /// Who was taken by the worker of a turn.
-    pub fn listening(&self, request: &RequestId) -> Vec<Listener> {
-        listener::of_request(&self.listening, request)
-    }
 }
 
 impl Leases {
@@ -229,27 +165,27 @@ impl Leases {
             .build()
     }
 
-    /// Takes the lease of a conversation in which something waits and which nobody runs. `owner` is
-    /// another for each invocation. Cost: one write.
+    /// Takes the lease of a conversation in which a turn waits and which nobody runs. `owner` is another
+    /// for each invocation. Cost: one write.
     ///
     /// # Errors
     /// [`TableError`]; then nobody may run anything.
     pub async fn acquire(
         &self,
-        user: &UserId,
-        session: &SessionId,
+        turn: &TurnJob,
         owner: &str,
         now: Timestamp,
     ) -> Result<Acquired, TableError> {
         let acquire = self
-            .update(user, session)
+            .update(&turn.user_id, &turn.session_id)
             .update_expression(
                 "SET fence = if_not_exists(fence, :zero) + :one, \
                  attempts = if_not_exists(attempts, :zero) + :one, \
                  #owner = :owner, leased_until = :until",
             )
-            .condition_expression("attribute_exists(waiting[0]) AND leased_until <= :now")
+            .condition_expression("contains(waiting, :request) AND leased_until <= :now")
             .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":request", text(&turn.request_id))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":owner", text(owner))
@@ -262,7 +198,7 @@ impl Leases {
                 let found = standing(&item)?;
                 // Ours, if this was the second try of a call whose first answer was lost.
                 let is_ours = text_of(&item, "owner").is_ok_and(|holder| holder == owner);
-                if !is_ours || !found.is_live(now) || found.waiting.is_empty() {
+                if !is_ours || !found.is_live(now) || !found.waits(&turn.request_id) {
                     return Ok(Acquired::Denied(Some(found)));
                 }
                 item
@@ -270,8 +206,8 @@ impl Leases {
         };
         Ok(Acquired::Held(Box::new(Held {
             lease: Lease {
-                user_id: user.clone(),
-                session_id: session.clone(),
+                user_id: turn.user_id.clone(),
+                session_id: turn.session_id.clone(),
                 fence: number_of(&item, "fence")?,
                 believed_until: now.after(LEASE.saturating_sub(SKEW)),
             },
@@ -568,62 +504,6 @@ async fn conditionally(update: UpdateItemFluentBuilder) -> Result<Condition, Tab
             }
             _ => Err(error.into()),
         },
-    }
-}
-
-fn standing(item: &Item) -> Result<Standing, TableError> {
-    let list = |name| match item.get(name) {
-        Some(AttributeValue::L(values)) => values.as_slice(),
-        _ => &[],
-    };
-    let set = |name| match item.get(name) {
-        Some(AttributeValue::Ss(words)) => words.clone(),
-        _ => Vec::new(),
-    };
-    let waiting = list("waiting").iter().map(|value| {
-        let id = value.as_s().ok().and_then(|id| RequestId::parse(id).ok());
-        id.ok_or(TableError::Corrupt("waiting"))
-    });
-    let last_seq: u32 = number_or_zero(item, "last_seq")?;
-    let tail = list("tail");
-    let before = u32::try_from(tail.len()).map_or(0, |length| last_seq.saturating_sub(length));
-    let tail = (before + 1..).zip(tail).map(|(seq, frame)| match frame {
-        AttributeValue::B(bytes) => Ok(StoredFrame {
-            seq,
-            bytes: bytes.clone().into_inner(),
-        }),
-        _ => Err(TableError::Corrupt("tail")),
-    });
-    Ok(Standing {
-        waiting: waiting.collect::<Result<_, _>>()?,
-        last_seq,
-        tail: tail.collect::<Result<_, _>>()?,
-        leased_until: Timestamp::from_unix_ms(number_or_zero(item, "leased_until")?),
-        rung_at: Timestamp::from_unix_ms(number_or_zero(item, "rung_at")?),
-        cancelled: set("cancelled"),
-        asked: set("asked"),
-        listening: set("listening"),
-    })
-}
-
-fn spent(item: &Item) -> Result<Spent, TableError> {
-    Ok(Spent {
-        attempts: number_or_zero(item, "spent_attempts")?,
-        tokens: TokenUsage {
-            prompt_tokens: number_or_zero(item, "spent_prompt_tokens")?,
-            completion_tokens: number_or_zero(item, "spent_completion_tokens")?,
-            cached_tokens: 0,
-        },
-    })
-}
-
-fn number_or_zero<N: std::str::FromStr + Default>(
-    item: &Item,
-    name: &'static str,
-) -> Result<N, TableError> {
-    match item.get(name) {
-        None => Ok(N::default()),
-        Some(_) => number_of(item, name),
     }
 }
 

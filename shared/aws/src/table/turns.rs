@@ -10,6 +10,7 @@
 //! | `state` | S | `queued` until it is over, then `completed` or `failed` |
 //! | `job` | S | the turn as `sparkle_wire::job` writes it, until it is over |
 //! | `last_seq` | N | of the finished stream |
+//! | `finished_at` | N | Unix ms, once it is over |
 //! | `expires_at` | N, TTL | Unix s: 24 h after it was accepted |
 //!
 //! `FramesTable`, one item for some frames in a row, written after they were recorded in the lease
@@ -33,7 +34,10 @@ use aws_sdk_dynamodb::{
     error::BuildError,
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     primitives::Blob,
-    types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+    types::{
+        AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+        error::TransactionCanceledException,
+    },
 };
 use sparkle_core::{
     frame::{HistoryEntry, StoredFrame, TurnJob},
@@ -93,6 +97,8 @@ pub enum Turn {
     Answered {
         /// The last frame of the stream.
         last_seq: u32,
+        /// When it ended.
+        finished_at: Timestamp,
     },
 }
 
@@ -105,6 +111,8 @@ pub struct Ending<'a> {
     pub known: &'a Standing,
     /// What the conversation gains.
     pub gain: Gain<'a>,
+    /// When.
+    pub at: Timestamp,
     /// The last frames of the stream, in order, with those that only the lease has; the final one last.
     pub frames: &'a [StoredFrame],
 }
@@ -171,18 +179,8 @@ impl Turns {
             else {
                 return Err(error.into());
             };
-            let reasons = cancelled.cancellation_reasons();
-            let [of_turn, of_line] = reasons else {
-                return Err(error.into());
-            };
-            if let Some(item) = of_turn.item() {
-                if text_of(item, "digest")? != digest {
-                    return Ok(Begun::Different);
-                }
-                return Ok(Begun::Before(turn_of(item)?));
-            }
-            if of_line.code() == Some("ConditionalCheckFailed") {
-                return Ok(Begun::Full);
+            if let Some(refused) = refused(cancelled, digest)? {
+                return Ok(refused);
             }
             // Another call was writing one of the two at the same moment.
             if tries >= CONTENDED_TRIES_MAX {
@@ -356,12 +354,15 @@ impl Turns {
         let finished = Update::builder()
             .table_name(&self.turns)
             .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
-            .update_expression("SET #state = :state, last_seq = :last_seq REMOVE job")
+            .update_expression(
+                "SET #state = :state, last_seq = :last_seq, finished_at = :at REMOVE job",
+            )
             .condition_expression("#state = :queued")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":queued", text("queued"))
             .expression_attribute_values(":state", text(state))
             .expression_attribute_values(":last_seq", number(last_seq))
+            .expression_attribute_values(":at", number(ending.at.unix_ms()))
             .build()?;
         let length = match ending.gain {
             Gain::Answer { length, .. } => Some(length + 2),
@@ -387,10 +388,32 @@ impl Turns {
     }
 }
 
+/// Why a turn is not begun; none if another call was just in the way.
+fn refused(
+    cancelled: &TransactionCanceledException,
+    digest: &str,
+) -> Result<Option<Begun>, TableError> {
+    let [of_turn, of_line] = cancelled.cancellation_reasons() else {
+        return Ok(None);
+    };
+    if let Some(item) = of_turn.item() {
+        let is_same = text_of(item, "digest")? == digest;
+        return Ok(Some(if is_same {
+            Begun::Before(turn_of(item)?)
+        } else {
+            Begun::Different
+        }));
+    }
+    let is_full = of_line.code() == Some("ConditionalCheckFailed");
+    Ok(is_full.then_some(Begun::Full))
+}
+
 fn turn_of(item: &Item) -> Result<Turn, TableError> {
     if text_of(item, "state")? != "queued" {
-        let last_seq = number_of(item, "last_seq")?;
-        return Ok(Turn::Answered { last_seq });
+        return Ok(Turn::Answered {
+            last_seq: number_of(item, "last_seq")?,
+            finished_at: Timestamp::from_unix_ms(number_of(item, "finished_at")?),
+        });
     }
     let turn = job::decode_turn(text_of(item, "job")?);
     let turn = turn.map_err(|_damaged| TableError::Corrupt("job"))?;
