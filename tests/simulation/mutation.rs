@@ -164,7 +164,7 @@ impl Mutation {
             }
             Self::AcquireLive => update(
                 call,
-                "attribute_exists(waiting[0]) AND leased_until <= :now",
+                "contains(waiting, :request) AND leased_until <= :now",
                 " AND leased_until <= :now",
                 &[":now"],
             ),
@@ -263,4 +263,18 @@ fn strip(call: &mut Call, table: &str, mark: &str, taken: &str, unused: &[&str])
     }
     call.rewrite(|asked| *asked = body);
     Mutated::Changed
+}
+
+/// MEND (local, not to be kept): a late copy of a record is refused once the lease was given back.
+pub(crate) fn mend(call: &mut Call) {
+    if call.operation != "UpdateItem" || call.table() != "LeasesTable" {
+        return;
+    }
+    let condition = call.body["ConditionExpression"].as_str().unwrap_or_default().to_owned();
+    if condition.contains("last_seq < :last_seq") || names(call, ":listening") {
+        call.rewrite(|body| {
+            body["ConditionExpression"] = Value::String(format!("{condition} AND leased_until > :mend"));
+            body["ExpressionAttributeValues"][":mend"] = serde_json::json!({ "N": "0" });
+        });
+    }
 }
