@@ -22,14 +22,13 @@ pub(crate) struct Guard {
     pub(crate) streams: BTreeMap<String, u32>,
     /// How often the lease was taken for a turn.
     attempts: BTreeMap<String, u32>,
-    /// Leases before the call that is being looked at.
-    before: Vec<Lease>,
+    /// Leases as the last write left them, by learner and session.
+    leases: BTreeMap<String, Lease>,
 }
 
 /// What matters of a lease's item.
 #[derive(Debug, Default)]
 struct Lease {
-    key: Value,
     fence: u64,
     leased_until: u64,
     last_seq: u64,
@@ -38,12 +37,6 @@ struct Lease {
 }
 
 impl Guard {
-    /// Looks before a write is made.
-    pub(crate) fn before(&mut self, call: &Call, engines: &Engines) {
-        let keys = lease_keys(call);
-        self.before = keys.map(|key| lease(key, engines)).collect();
-    }
-
     /// Looks at what a write did; says what it broke.
     pub(crate) fn after(
         &mut self,
@@ -57,10 +50,12 @@ impl Guard {
         if status != StatusCode::OK {
             return broken;
         }
-        for before in std::mem::take(&mut self.before) {
-            let after = lease(&before.key, engines);
+        for key in lease_keys(call) {
+            let after = lease(key, engines);
+            let before = self.leases.remove(&key.to_string()).unwrap_or_default();
             let (item, name) = (&after.item, &process.name);
             if *item == before.item {
+                self.leases.insert(key.to_string(), after);
                 continue; // such as a transaction that was made already
             }
             if after.fence < before.fence {
@@ -90,6 +85,7 @@ impl Guard {
                 let turn = turn.clone();
                 broken.extend(self.record(&turn, from, tail));
             }
+            self.leases.insert(key.to_string(), after);
         }
         for put in puts(call, "FramesTable") {
             let turn = put["turn"]["S"].as_str().unwrap_or_default();
@@ -210,7 +206,6 @@ fn lease(key: &Value, engines: &Engines) -> Lease {
     let item = found["Item"].take();
     let first = item.pointer("/waiting/L/0/S").and_then(Value::as_str);
     Lease {
-        key: key.clone(),
         fence: number(&item["fence"]),
         leased_until: number(&item["leased_until"]),
         last_seq: number(&item["last_seq"]),

@@ -53,6 +53,7 @@ pub(crate) struct Platform {
     run: String,
     queue: String,
     idle_messages: RefCell<Vec<Instance<ws_message::App>>>,
+    idle_examiners: RefCell<Vec<Instance<ws_message::App>>>,
     idle_workers: RefCell<Vec<Instance<turn_worker::App>>>,
     busy: RefCell<Vec<Arc<Process>>>,
     started: Cell<u32>,
@@ -68,6 +69,7 @@ impl Platform {
             run,
             queue,
             idle_messages: RefCell::default(),
+            idle_examiners: RefCell::default(),
             idle_workers: RefCell::default(),
             busy: RefCell::default(),
             started: Cell::new(0),
@@ -154,10 +156,7 @@ impl Platform {
     }
 
     async fn answer(&self, role: Role, event: Value) {
-        let idle = match role {
-            Role::Message => self.idle_messages.borrow_mut().pop(),
-            _ => None,
-        };
+        let idle = self.idle(role).borrow_mut().pop();
         let instance = match idle {
             Some(instance) => instance,
             None => self.new_message_instance(role).await,
@@ -173,8 +172,15 @@ impl Platform {
                 .trace
                 .note(format_args!("{process} failed: {failure}"));
         }
-        if done.is_some() && role == Role::Message {
-            self.idle_messages.borrow_mut().push(instance);
+        if done.is_some() {
+            self.idle(role).borrow_mut().push(instance);
+        }
+    }
+
+    fn idle(&self, role: Role) -> &RefCell<Vec<Instance<ws_message::App>>> {
+        match role {
+            Role::Examiner => &self.idle_examiners,
+            _ => &self.idle_messages,
         }
     }
 

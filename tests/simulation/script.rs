@@ -39,14 +39,13 @@ impl Script {
         };
         let pieces: Vec<String> = (0..count).map(|number| piece(number, rng)).collect();
         let open_pause_ms = if rng.u32(0..6) == 0 {
-            rng.u64(1_000..15_000)
+            rng.u64(1_000..10_000)
         } else {
             rng.u64(0..600)
         };
-        let pause_ms = match rng.u32(0..10) {
-            0 => rng.u64(500..3_000),
-            _ => rng.u64(0..150),
-        };
+        // An answer lasts some seconds, or half a minute.
+        let span_ms = if rng.u32(0..8) == 0 { 30_000 } else { 3_000 };
+        let pause_ms = rng.u64(0..=span_ms) / u64::try_from(count).unwrap();
         let fails = rng.u32(0..100) < FAILS_PERCENT;
         Self {
             script: offline::Script {

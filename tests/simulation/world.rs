@@ -201,7 +201,6 @@ impl World {
             let done = self.engines.pretend(call);
             return response.body(Bytes::from(done)).unwrap();
         }
-        self.guard.lock().unwrap().before(call, &self.engines);
         let response = match mutated {
             Mutated::Stale => self.engines.answer_stale(call).await,
             _ => self.engines.answer(call).await,
