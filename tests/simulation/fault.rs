@@ -77,6 +77,14 @@ pub(crate) struct Point {
     pub(crate) times: u32,
 }
 
+impl Point {
+    /// In words.
+    pub(crate) fn shown(&self) -> String {
+        let (role, fault) = (self.role.as_str(), self.fault.as_str());
+        format!("{role} call {} {fault} x{}", self.call, self.times)
+    }
+}
+
 /// How a run is disturbed.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -205,6 +213,7 @@ impl Plan {
         match (service, self.rng.u32(0..4)) {
             (Service::Dynamo, 0) => (400, "ProvisionedThroughputExceededException"),
             (Service::Dynamo, 1) => (400, "ThrottlingException"),
+            (Service::Dynamo, 2) => (400, "TransactionConflictException"),
             (Service::Sqs, 0) => (403, "RequestThrottled"),
             (Service::Sockets, 0..3) => (429, "LimitExceededException"),
             (_, 2) => (503, "ServiceUnavailable"),

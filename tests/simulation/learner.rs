@@ -21,6 +21,9 @@ use crate::{
 /// How long a client waits for what is missing before it asks (again).
 const GAP_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Counts how long a learner waited who stopped an answer.
+pub(crate) const CANCELLED_AFTER_MS: &str = "cancelled after ms";
+
 /// A message that a learner is to send, and what became of it.
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -39,6 +42,8 @@ pub(crate) struct Learner {
     pub(crate) user: String,
     pub(crate) turns: Vec<Turn>,
     patience: Patience,
+    /// When it stops the answer, after the `ack`.
+    cancels_after: Option<Duration>,
     acks: Cell<u64>,
     told: Notify,
 }
@@ -71,18 +76,20 @@ impl Learner {
             turns: turns.collect(),
             user,
             patience: Patience::Short,
+            cancels_after: None,
             acks: Cell::new(0),
             told: Notify::new(),
         })
     }
 
-    /// A learner with one message.
-    pub(crate) fn of_one_turn() -> Rc<Self> {
+    /// A learner with one message, who may stop its answer.
+    pub(crate) fn of_one_turn(cancels_after: Option<Duration>) -> Rc<Self> {
         let mut rng = Rng::with_seed(1);
         let learner = Self::new("ann".to_owned(), 1, 1, &mut rng);
         let mut learner = Rc::into_inner(learner).unwrap();
         learner.turns[0].script = Script::plain();
         learner.patience = Patience::Long;
+        learner.cancels_after = cancels_after;
         Rc::new(learner)
     }
 
@@ -154,8 +161,15 @@ impl Device {
         let learner = Rc::clone(&self.learner);
         for turn in &learner.turns {
             self.say(turn).await;
-            if self.rng.u32(0..100) < 15 {
-                self.cancel_later(turn).await;
+            if let Some(pause) = learner.cancels_after {
+                self.cancel_after(pause, turn).await;
+                let began = Instant::now();
+                self.stay(|device| device.is_over(turn)).await;
+                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap();
+                self.platform.world.trace.count(CANCELLED_AFTER_MS, took_ms);
+            } else if self.rng.u32(0..100) < 15 {
+                let pause = Duration::from_millis(self.rng.u64(0..5_000));
+                self.cancel_after(pause, turn).await;
             }
             match self.rng.u32(0..3) {
                 0 => self.stay(|device| device.is_over(turn)).await,
@@ -214,8 +228,7 @@ impl Device {
     }
 
     /// Asks a running turn to stop after a moment.
-    async fn cancel_later(&mut self, turn: &Turn) {
-        let pause = Duration::from_millis(self.rng.u64(0..5_000));
+    async fn cancel_after(&mut self, pause: Duration, turn: &Turn) {
         self.listen(Instant::now() + pause).await;
         if self.is_over(turn) {
             return;

@@ -43,6 +43,8 @@ pub(crate) enum Mutation {
     NoTokens,
     /// Nobody queues a turn that nobody runs.
     NeverRing,
+    /// Nobody hears that an answer is to be stopped.
+    NeverCancel,
 }
 
 /// What becomes of a call under a mutation.
@@ -59,7 +61,7 @@ pub(crate) enum Mutated {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::RecordUnfenced,
         Self::RecordOlder,
         Self::FinishUnfenced,
@@ -78,6 +80,7 @@ impl Mutation {
         Self::RingFreely,
         Self::NoTokens,
         Self::NeverRing,
+        Self::NeverCancel,
     ];
 
     /// The line that is missing.
@@ -101,6 +104,7 @@ impl Mutation {
             Self::RingFreely => "leases.ring: leased_until, rung_at <= :before",
             Self::NoTokens => "ClientRequestToken",
             Self::NeverRing => "queue.send_again",
+            Self::NeverCancel => "leases.cancel",
         }
     }
 
@@ -208,9 +212,17 @@ impl Mutation {
                     Mutated::Pretended
                 }
             }
+            Self::NeverCancel if is(call, "UpdateItem") && updates(call, "ADD cancelled") => {
+                Mutated::Pretended
+            }
             _ => Mutated::Untouched,
         }
     }
+}
+
+fn updates(call: &Call, how: &str) -> bool {
+    let update = call.body["UpdateExpression"].as_str().unwrap_or_default();
+    update.starts_with(how)
 }
 
 fn names(call: &Call, value: &str) -> bool {
@@ -270,10 +282,14 @@ pub(crate) fn mend(call: &mut Call) {
     if call.operation != "UpdateItem" || call.table() != "LeasesTable" {
         return;
     }
-    let condition = call.body["ConditionExpression"].as_str().unwrap_or_default().to_owned();
+    let condition = call.body["ConditionExpression"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     if condition.contains("last_seq < :last_seq") || names(call, ":listening") {
         call.rewrite(|body| {
-            body["ConditionExpression"] = Value::String(format!("{condition} AND leased_until > :mend"));
+            body["ConditionExpression"] =
+                Value::String(format!("{condition} AND leased_until > :mend"));
             body["ExpressionAttributeValues"][":mend"] = serde_json::json!({ "N": "0" });
         });
     }

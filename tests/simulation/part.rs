@@ -155,24 +155,19 @@ fn seeds(first: u64, count: u64) -> Result {
 
 fn mutation(mutation: Mutation, most: u64) -> Result {
     let template = run::template();
-    let line = mutation.line();
-    let mut touched = 0;
-    for seed in 0..most {
+    let caught = (0..most).find_map(|seed| {
         let report = run::run(&template, order(seed, Some(mutation)));
-        touched += report.counts.get("mutated calls").copied().unwrap_or(0);
-        if let Some(violation) = report.violations.first() {
-            let note = format!("{line}: caught by seed {seed}, {violation}");
-            return Result {
-                seeds: seed + 1,
-                notes: vec![note],
-                ..Result::default()
-            };
-        }
-    }
+        let violation = report.violations.into_iter().next()?;
+        let violation: String = violation.chars().take(120).collect();
+        Some(format!("seed {seed}: {violation}"))
+    });
+    let caught_by_seed = caught.unwrap_or_else(|| format!("by NONE of {most} seeds"));
+    let caught_at_point = sweep::catch(&template, mutation);
+    let caught_at_point = caught_at_point.unwrap_or_else(|| "at NO crash point".to_owned());
     Result {
-        seeds: most,
         notes: vec![format!(
-            "{line}: NOT caught by {most} seeds, {touched} calls changed"
+            "without {}\n      caught {caught_by_seed}\n      caught {caught_at_point}",
+            mutation.line()
         )],
         ..Result::default()
     }
@@ -181,13 +176,22 @@ fn mutation(mutation: Mutation, most: u64) -> Result {
 fn swept() -> Result {
     let swept = sweep::sweep(&run::template());
     let [messages, worker] = swept.calls;
+    let mut failures = swept.failures;
+    let cancelled = sweep::cancel(&run::template(), None);
+    let cancelled = cancelled.unwrap_or_else(|wrong| {
+        failures.push(format!("cancelled half-way: {wrong}"));
+        0
+    });
     Result {
-        failures: swept.failures,
-        notes: vec![format!(
-            "crash points: {} runs over {messages} calls of ws-message and {worker} of turn-worker; \
+        failures,
+        notes: vec![
+            format!("an answer ends {cancelled} ms after its learner stopped it"),
+            format!(
+                "crash points: {} runs over {messages} calls of ws-message and {worker} of turn-worker; \
              slowest answer after {} ms ({})",
-            swept.runs, swept.slowest.0, swept.slowest.1
-        )],
+                swept.runs, swept.slowest.0, swept.slowest.1
+            ),
+        ],
         ..Result::default()
     }
 }
@@ -226,7 +230,7 @@ fn compared() -> Result {
         failures.push(format!("Powertools' rule held, it seems: {theirs:?}"));
     }
     // Ours under the same schedule: the first owner hangs for as long when it has the lease.
-    let undisturbed = sweep::one(&template, None, Showing::Nothing);
+    let undisturbed = sweep::one(&template, None, None);
     let taken = undisturbed
         .lines
         .iter()
@@ -243,7 +247,7 @@ fn compared() -> Result {
         fault: Fault::HangAfter,
         times: 1,
     };
-    let ours = sweep::one(&template, Some(point), Showing::Nothing);
+    let ours = sweep::one(&template, Some(point), None);
     failures.extend(ours.violations);
     if ours.outcome != undisturbed.outcome {
         failures.push(format!("ours did not hold: {}", ours.outcome));

@@ -192,7 +192,11 @@ impl World {
             let response = Response::builder().status(status);
             return response.body(Bytes::new()).unwrap();
         }
-        if self.is_mended && !call.body["ExpressionAttributeValues"].get(":mend").is_some() {
+        if self.is_mended
+            && !call.body["ExpressionAttributeValues"]
+                .get(":mend")
+                .is_some()
+        {
             crate::mutation::mend(call);
         }
         let mutated = self.mutate(call, process);
