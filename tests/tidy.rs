@@ -214,6 +214,10 @@ fn a4_nothing_is_scanned() {
 
 #[test]
 fn a5_no_counter_is_a_bare_add() {
+    let heads: String = sources("shared/aws/src/table", ".rs")
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     for (path, text) in sources("shared/aws/src/table", ".rs") {
         for line in code(&text) {
             let Some((_, added)) = line.split_once("ADD ") else {
@@ -221,7 +225,7 @@ fn a5_no_counter_is_a_bare_add() {
             };
             // To a set: adding twice is adding once.
             let attribute = added.split(' ').next().unwrap_or_default();
-            let is_set = text.contains(&format!("//! | `{attribute}` | SS |"));
+            let is_set = heads.contains(&format!("//! | `{attribute}` | SS |"));
             assert!(is_set, "A5: {}: {line}", path.display());
         }
     }

@@ -1,9 +1,10 @@
-"""Ten turns each in JSON and in Protobuf, plain and deflated, in Chinese and English, with clients that
-are not ours: the `websockets` library, zlib, and Google's Protobuf, compiled from proto/sparkle/ws.proto.
+"""Ten turns each in JSON and in Protobuf, plain and deflated, in Chinese and English, and answers over sockets
+that are cut, with clients that are not ours: the `websockets` library, zlib, and Google's Protobuf, compiled
+from proto/sparkle/ws.proto.
 
     python tests/clients/conversation.py < the object that `cargo run -- --json` prints
 
-Needs websockets, protobuf and grpcio-tools from PyPI.
+The stack must have been started with SPARKLE_LLM_SCRIPTED=1. Needs websockets, protobuf and grpcio-tools from PyPI.
 """
 
 import asyncio
@@ -82,6 +83,9 @@ class Json:
     def history(self, request_id, session_id):
         return self.frame("history", request_id, {"session_id": session_id, "limit": 100})
 
+    def resume(self, request_id, resumed_id, after_seq):
+        return self.frame("resume", request_id, {"request_id": resumed_id, "after_seq": after_seq})
+
     def read(self, text):
         frame = json.loads(text)
         if frame.get("encoding"):
@@ -113,6 +117,9 @@ class Protobuf:
     def history(self, request_id, session_id):
         return self.frame("history", request_id, self.ws.HistoryRequest(session_id=session_id, limit=100))
 
+    def resume(self, request_id, resumed_id, after_seq):
+        return self.frame("resume", request_id, self.ws.ResumeRequest(request_id=resumed_id, after_seq=after_seq))
+
     def read(self, text):
         message = self.ws.WebSocketMessage.FromString(base64.b64decode(text, validate=True))
         bytes_ = self.encoding.decode(message.payload) if message.encoding else message.payload
@@ -123,6 +130,10 @@ class Protobuf:
         if message.type == "history":
             body["entries"] = [as_dict(entry) for entry in payload.entries]
         return frame, body
+
+
+def connect(address):
+    return websockets.connect(address["ws"], subprotocols=["sparkle.v2", f"bearer.{address['token']}"])
 
 
 async def turn(socket, codec, request_id, session_id, question):
@@ -156,9 +167,7 @@ async def turn(socket, codec, request_id, session_id, question):
 async def conversation(address, codec):
     name = codec.name + codec.encoding.word
     session_id = f"conversation-{name}"
-    async with websockets.connect(
-        address["ws"], subprotocols=["sparkle.v2", f"bearer.{address['token']}"]
-    ) as socket:
+    async with connect(address) as socket:
         assert socket.subprotocol == "sparkle.v2"
         answers = []
         for number, question in enumerate(QUESTIONS):
@@ -172,14 +181,83 @@ async def conversation(address, codec):
         assert said == expected, "the history is not what was said"
 
 
+class Stream:
+    """One answer, over as many sockets as it takes."""
+
+    def __init__(self, codec, request_id):
+        self.codec, self.request_id, self.resumes = codec, request_id, []
+        self.last_seq, self.answer, self.usage, self.done = 0, "", None, None
+
+    def resume(self):
+        self.resumes.append(f"{self.request_id}-resume-{len(self.resumes)}")
+        return self.codec.resume(self.resumes[-1], self.request_id, self.last_seq)
+
+    async def read(self, socket, until_seq=None):
+        """Reads until the answer is over or has a frame; returns the payload of the last `ack` that came."""
+        ack = None
+        while self.done is None and (until_seq is None or self.last_seq < until_seq or ack is None):
+            frame, payload = self.codec.read(await asyncio.wait_for(socket.recv(), 30))
+            if frame["type"] == "ack":
+                assert frame["request_id"] in [self.request_id, *self.resumes] and frame["stream"], frame
+                ack = payload
+                continue
+            assert frame["type"] != "error", payload
+            assert frame["seq"] == self.last_seq + 1, f"{frame} after {self.last_seq}"
+            self.last_seq = frame["seq"]
+            if frame["type"] == "delta":
+                self.answer = ("" if payload.get("restart") else self.answer) + payload["text"]
+            elif frame["type"] == "usage":
+                self.usage = payload
+            elif frame["type"] == "done":
+                self.done = payload
+        return ack
+
+
+async def interrupted(address, codec):
+    """An answer whose socket is cut twice, once without a goodbye; a second device follows from the beginning."""
+    name = codec.name + codec.encoding.word
+    pieces = [f"第 {number} 片 / piece {number}\n" for number in range(30)]
+    question = "#script " + json.dumps({"pieces": pieces, "pause_ms": 60})
+    phone = Stream(codec, f"{name}-cut")
+    async with connect(address) as socket:
+        await socket.send(codec.chat(phone.request_id, f"cut-{name}", question))
+        await phone.read(socket, until_seq=3)
+        socket.transport.abort()
+    async with connect(address) as socket:
+        await socket.send(phone.resume())
+        ack = await phone.read(socket, until_seq=8)
+        assert not ack.get("finished"), "the answer was over before it was resumed"
+    async with connect(address) as socket, connect(address) as other:
+        tablet = Stream(codec, phone.request_id)
+        await socket.send(phone.resume())
+        await other.send(tablet.resume())
+        await asyncio.gather(phone.read(socket), tablet.read(other))
+        for stream in (phone, tablet):
+            assert stream.answer == "".join(pieces), stream.answer
+            assert stream.usage and stream.done["finish_reason"] == "stop"
+        assert phone.last_seq == tablet.last_seq
+        # Over, all of it can be had again; after its end there is the `ack` only.
+        late = Stream(codec, phone.request_id)
+        await other.send(late.resume())
+        await late.read(other)
+        assert late.answer == phone.answer
+        await socket.send(phone.resume())
+        frame, ack = codec.read(await asyncio.wait_for(socket.recv(), 30))
+        assert frame["type"] == "ack" and ack["finished"] and ack["last_seq"] == phone.last_seq, frame
+    print(f"[{name}] {phone.last_seq} frames over 3 sockets and a second device")
+
+
 async def main():
     address = json.load(sys.stdin)
     ws = compile_proto()
+    passed = 0
     for encoding in (Plain, Deflate):
         for codec in (Json(encoding()), Protobuf(encoding(), ws)):
             await conversation(address, codec)
+            await interrupted(address, codec)
             assert not codec.encoding.word or codec.encoding.inflated, "nothing came deflated"
-    print("40 passed, 0 failed")
+            passed += len(QUESTIONS) + 1
+    print(f"{passed} passed, 0 failed")
 
 
 asyncio.run(main())

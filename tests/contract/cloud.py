@@ -195,8 +195,9 @@ class Local(Cloud):
         self.log_path = self.home / "stack.log"
         self._clients, self._log_at, self._rest = {}, 0, b""
         command = [sparkle, "--template", template, "--port", "0", "--json", "--ephemeral", *flags]
+        environment = {**os.environ, "SPARKLE_LLM_SCRIPTED": "1"}
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log)
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"the stack does not start:\n{self.log_path.read_text()[-3000:]}")

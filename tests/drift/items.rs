@@ -87,10 +87,26 @@ fn modules() -> BTreeMap<String, String> {
         .filter(|name| name.ends_with(".rs"))
         .map(|name| {
             let path = format!("{TABLES}/{name}");
-            let module = read(&path);
+            let module = read(&path) + &parts(path.trim_end_matches(".rs"));
             (path, module)
         })
         .collect()
+}
+
+/// The code of a module's submodules.
+fn parts(folder: &str) -> String {
+    let Ok(entries) = fs::read_dir(root().join(folder)) else {
+        return String::new();
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name().display().to_string());
+    let parts = names.map(|name| read(&format!("{folder}/{name}")));
+    let code = parts.map(|part| {
+        part.split("#[cfg(test)]")
+            .next()
+            .unwrap()
+            .replace("//!", "//")
+    });
+    code.collect()
 }
 
 /// The heads of all table modules.

@@ -13,6 +13,7 @@ mod mistakes;
 mod operation;
 mod provider;
 mod refusal;
+mod resume;
 mod small;
 mod sources;
 mod watch;

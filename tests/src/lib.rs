@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod foreign;
 pub mod load;
+pub mod stream;
 
 use std::{
     path::{Path, PathBuf},
@@ -298,6 +299,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer that these frames, in order, are.
+    fn of(ack: Value, frames: Vec<Value>) -> Self {
+        let mut text = String::new();
+        for frame in &frames {
+            if frame["payload"]["restart"] == true {
+                text.clear();
+            }
+            text.push_str(frame["payload"]["text"].as_str().unwrap_or_default());
+        }
+        Self { ack, frames, text }
+    }
+
     /// The final frame.
     ///
     /// # Panics
@@ -403,6 +416,15 @@ impl Client {
         Ok(id)
     }
 
+    /// Asks for the frames of an earlier `chat` after `after_seq`, under a fresh id, which is returned.
+    ///
+    /// # Errors
+    /// The socket is closed.
+    pub async fn resume(&mut self, request_id: &str, after_seq: u64) -> Result<String> {
+        let payload = json!({ "request_id": request_id, "after_seq": after_seq });
+        self.request("resume", payload).await
+    }
+
     /// Sends a request and returns the next frame.
     ///
     /// # Errors
@@ -432,20 +454,16 @@ impl Client {
     /// # Errors
     /// The stream is not as the protocol says.
     pub async fn answer(&mut self, id: &str) -> Result<Answer> {
-        let mut answer = Answer {
-            ack: Value::Null,
-            frames: Vec::new(),
-            text: String::new(),
-        };
+        let (mut ack, mut frames) = (Value::Null, Vec::<Value>::new());
         let mut stream = Value::Null;
-        let is_over = |answer: &Answer| {
-            let last = answer.frames.last().map(|frame| &frame["type"]);
+        let is_over = |frames: &[Value]| {
+            let last = frames.last().map(|frame| &frame["type"]);
             last.is_some_and(|kind| kind == "done" || kind == "error")
         };
-        while answer.ack.is_null() || !is_over(&answer) {
+        while ack.is_null() || !is_over(&frames) {
             let frame = self.frame().await?;
             if frame["type"] == "ack" && frame["request_id"] == id {
-                answer.ack = frame["payload"].clone();
+                ack = frame["payload"].clone();
                 stream = frame["stream"].clone();
                 continue;
             }
@@ -459,18 +477,10 @@ impl Client {
             if frame["stream"] != stream {
                 continue;
             }
-            ensure!(
-                frame["seq"] == answer.frames.len() + 1,
-                "out of order: {frame}"
-            );
-            if frame["payload"]["restart"] == true {
-                answer.text.clear();
-            }
-            answer
-                .text
-                .push_str(frame["payload"]["text"].as_str().unwrap_or_default());
-            answer.frames.push(frame);
+            ensure!(frame["seq"] == frames.len() + 1, "out of order: {frame}");
+            frames.push(frame);
         }
+        let answer = Answer::of(ack, frames);
         ensure!(
             answer.last()["request_id"] == id,
             "the final frame names no request"

@@ -166,7 +166,7 @@ enum Event {
 
 impl<'a, 'b> Writer<'a, 'b> {
     pub(crate) fn new(app: &'a App, stream: &'b mut Stream<'a>, earlier: Spent) -> Self {
-        let shown = stream.shown();
+        let shown = stream.shown().to_owned();
         let opening = if shown.is_empty() {
             Opening::Plain
         } else {

@@ -58,16 +58,17 @@ pub async fn handle(app: &App, event: QueueEvent, at: Invocation) -> Result<Queu
         since: Instant::now(),
     };
     Ok(event::in_order(event, async |record: QueueRecord| {
-        let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
-        let span = info_span!("turn", trace_id = turn.trace_id.as_str());
         let running = async {
-            tokio::select! {
-                biased;
-                never = hold(app, &record.receipt) => match never {},
-                over = Box::pin(session::serve(app, &turn, &record, &at, clock)) => over,
-            }
+            let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
+            let span = info_span!("turn", trace_id = turn.trace_id.as_str());
+            let serving = session::serve(app, &turn, &record, &at, clock);
+            serving.instrument(span).await
         };
-        running.instrument(span).await
+        tokio::select! {
+            biased;
+            never = hold(app, &record.receipt) => match never {},
+            over = Box::pin(running) => over,
+        }
     })
     .await)
 }

@@ -23,18 +23,24 @@ use tracing::{error, info, warn};
 
 use crate::{
     App, Clock, HELD_FOR, HOLD_EVERY,
+    audience::Audience,
+    stream::{insist, is_away},
     turn::{self, Stop},
 };
 
 /// How often a worker looks whether the one before it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long it does so before it leaves its message to a later delivery.
-const WAIT_MAX: Duration = Duration::from_mins(1);
 /// How long a message stays hidden at least after its worker died: one that comes again sooner was not
 /// left by a death.
 const SILENCE_MIN: Duration = HELD_FOR.saturating_sub(HOLD_EVERY.saturating_mul(2));
 /// A turn is only begun while so much of the invocation is left.
 const TURN_TIME_MIN: Duration = Duration::from_mins(3);
+/// Left of the invocation when a worker stops waiting for another.
+const WAIT_END: Duration = Duration::from_secs(30);
+/// How soon a client has the last frames unless it is behind.
+const PROMPT: Duration = Duration::from_millis(500);
+/// How long the end of a turn waits for those that are behind. They miss the rest, and ask for it.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The lease is not to be had for now.
 #[derive(Debug, thiserror::Error)]
@@ -55,77 +61,31 @@ pub(crate) async fn serve(
     at: &Invocation,
     clock: Clock,
 ) -> Result<(), Failure> {
-    let session = Session {
+    let mut session = Session {
         app,
         job,
         at,
         clock,
+        audiences: Vec::new(),
+        has_lost: false,
     };
-    let patience = Instant::now() + WAIT_MAX;
-    loop {
-        let (acquired, recent) = tokio::join!(
-            app.leases.acquire(job, &at.id, clock.now()),
-            app.conversations
-                .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX),
-        );
-        let acquired = acquired.inspect_err(|error| {
-            // Never without the lease: the message comes again.
-            error!(error = causes(error), "the lease cannot be taken");
-            metric::count("lease_failures_total", 1, &[], clock.now());
-        })?;
-        match acquired {
-            Acquired::Held(held) => {
-                let first = held.standing.waiting.first().cloned();
-                let first = first.ok_or(TableError::Corrupt("waiting"))?;
-                let ran = session.run(&first, *held, recent?).await?;
-                if ran == Ran::ToTheEnd && first == job.request_id {
-                    break;
-                }
-                if clock.instant(at.deadline) < Instant::now() + TURN_TIME_MIN {
-                    return Err(Failure::retry(Unserved::OutOfTime));
-                }
-            }
-            Acquired::Denied(standing) if waits(standing.as_ref(), &job.request_id) => {
-                if Instant::now() >= patience {
-                    return Err(Failure::retry(Unserved::Busy));
-                }
-                sleep(LOOK_EVERY).await;
-            }
-            Acquired::Denied(_) => {
-                match app
-                    .turns
-                    .find(&job.user_id, &job.request_id, clock.now())
-                    .await?
-                {
-                    Some(Turn::Unanswered(_)) => return Err(Failure::fatal(Unserved::NotInLine)),
-                    Some(Turn::Answered {
-                        last_seq,
-                        finished_at,
-                    }) => {
-                        let is_late = finished_at.after(SILENCE_MIN) <= clock.now();
-                        if record.is_redelivered() && is_late {
-                            turn::say_again(app, job, last_seq, clock.now()).await?;
-                        }
-                        info!("turn is over already");
-                        break;
-                    }
-                    None => {
-                        info!("turn is too old to be known");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    // Behind a dead worker's message all that follow in the group are hidden.
-    if record.group() != queue::group(job) {
+    Box::pin(session.serve(record)).await?;
+    // Behind a dead worker's message all that follow in the group are hidden; behind this one, as long as
+    // somebody does not take the last frames.
+    let is_slow = !session.drain(PROMPT).await;
+    if is_slow || record.group() != queue::group(job) {
         session.pass_on().await?;
+    }
+    if is_slow && !session.drain(DRAIN_MAX).await {
+        warn!("clients did not take the end of an answer");
     }
     Ok(())
 }
 
-fn waits(standing: Option<&Standing>, request: &RequestId) -> bool {
-    standing.is_some_and(|standing| standing.waits(request))
+async fn recent(app: &App, job: &TurnJob) -> Result<Recent, TableError> {
+    app.conversations
+        .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX)
+        .await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,63 +99,189 @@ struct Session<'a> {
     job: &'a TurnJob,
     at: &'a Invocation,
     clock: Clock,
+    /// Of the turns that were run, which may not have taken their last frames yet.
+    audiences: Vec<Audience>,
+    has_lost: bool,
 }
 
 impl Session<'_> {
-    /// Runs the first turn, whose lease is held.
-    async fn run(&self, first: &RequestId, held: Held, recent: Recent) -> Result<Ran, Failure> {
+    async fn serve(&mut self, record: &QueueRecord) -> Result<(), Failure> {
+        let Self {
+            app,
+            job,
+            at,
+            clock,
+            ..
+        } = *self;
+        // What was said before is read beside the first try to take the lease; after another had it,
+        // only under it.
+        let mut early = None;
+        let mut is_first_try = true;
+        loop {
+            let acquired = if is_first_try {
+                let (acquired, read) = tokio::join!(
+                    app.leases.acquire(job, &at.id, clock.now()),
+                    recent(app, job)
+                );
+                early = read.ok();
+                acquired
+            } else {
+                app.leases.acquire(job, &at.id, clock.now()).await
+            };
+            is_first_try = false;
+            match acquired {
+                Ok(Acquired::Held(held)) => {
+                    let first = held.lease.request_id().clone();
+                    let ran = self.run(&first, *held, early.take()).await?;
+                    if ran == Ran::ToTheEnd && first == job.request_id {
+                        return Ok(());
+                    }
+                    if clock.instant(at.deadline) < Instant::now() + TURN_TIME_MIN {
+                        return Err(Failure::retry(Unserved::OutOfTime));
+                    }
+                }
+                Ok(Acquired::Denied(standing)) if waits(standing.as_ref(), &job.request_id) => {
+                    self.wait().await?;
+                }
+                Ok(Acquired::Denied(_)) => return self.end(record).await,
+                Err(error) => {
+                    // Never without the lease.
+                    error!(error = causes(&error), "the lease cannot be taken");
+                    metric::count("lease_failures_total", 1, &[], clock.now());
+                    if !is_away(&error) {
+                        return Err(error.into());
+                    }
+                    self.wait().await?;
+                }
+            }
+        }
+    }
+
+    /// Leaves it to others for a moment.
+    async fn wait(&self) -> Result<(), Failure> {
+        let now = Instant::now();
+        if self.clock.instant(self.at.deadline) < now + WAIT_END {
+            return Err(Failure::retry(Unserved::Busy));
+        }
+        sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+
+    /// The turn does not wait (any more).
+    async fn end(&self, record: &QueueRecord) -> Result<(), Failure> {
         let Self {
             app, job, clock, ..
+        } = *self;
+        let (user, request) = (&job.user_id, &job.request_id);
+        match app.turns.find(user, request, clock.now()).await? {
+            Some(Turn::Unanswered(_)) => Err(Failure::fatal(Unserved::NotInLine)),
+            Some(Turn::Answered {
+                last_seq,
+                finished_at,
+            }) => {
+                let is_late = finished_at.after(SILENCE_MIN) <= clock.now();
+                if self.has_lost || (record.is_redelivered() && is_late) {
+                    turn::say_again(app, job, last_seq, clock.now()).await?;
+                }
+                info!("turn is over already");
+                Ok(())
+            }
+            None => {
+                info!("turn is too old to be known");
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs the first turn, whose lease is held.
+    async fn run(
+        &mut self,
+        first: &RequestId,
+        held: Held,
+        early: Option<Recent>,
+    ) -> Result<Ran, Failure> {
+        let Self {
+            app,
+            job,
+            at,
+            clock,
+            ..
         } = *self;
         let others;
         let first = if *first == job.request_id {
             job
         } else {
             match app.turns.find(&job.user_id, first, clock.now()).await? {
-                Some(Turn::Unanswered(turn)) => {
+                // In another conversation under the same id, once its time here was over.
+                Some(Turn::Unanswered(turn)) if turn.session_id == job.session_id => {
                     others = turn;
                     &*others
                 }
-                Some(Turn::Answered { .. }) | None => {
-                    app.leases.drop_first(&held.lease, first).await?;
+                _ => {
+                    app.leases
+                        .drop_first(&held.lease, &held.standing, clock.now())
+                        .await?;
                     return Ok(Ran::ToTheEnd);
                 }
             }
         };
-        // What was read beside taking the lease may be older than it.
-        let recent = if recent.length == held.length {
-            recent
-        } else {
-            app.conversations
-                .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX)
-                .await?
+        let recent = match early {
+            // Otherwise it is older than the lease.
+            Some(recent) if recent.length == held.length => recent,
+            _ => insist(async || recent(app, job).await).await?,
         };
-        match Box::pin(turn::run(app, first, held, &recent, self.at, clock)).await {
-            Ok(()) => Ok(Ran::ToTheEnd),
+        match Box::pin(turn::run(app, first, held, &recent, at, clock)).await {
+            Ok(audience) => {
+                self.audiences.push(audience);
+                Ok(Ran::ToTheEnd)
+            }
             Err(Stop::Lost) => {
                 warn!("the lease was lost, another goes on");
                 metric::count("lease_losses_total", 1, &[], clock.now());
+                self.has_lost = true;
                 Ok(Ran::UntilTheLeaseWasLost)
             }
             Err(Stop::Failed(failure)) => Err(failure),
         }
     }
 
-    /// Queues the next turn again.
+    /// Waits until everybody has the last frames, for `span` at most; whether they have.
+    async fn drain(&mut self, span: Duration) -> bool {
+        let until = Instant::now() + span;
+        let mut have_all = true;
+        for audience in &mut self.audiences {
+            let left = until.saturating_duration_since(Instant::now());
+            have_all &= audience.drain(left).await;
+        }
+        have_all
+    }
+
+    /// Has the next turn run by another worker: any turn that waits will do as a message.
     async fn pass_on(&self) -> Result<(), Failure> {
         let Self {
             app, job, clock, ..
         } = *self;
         let (user, session) = (&job.user_id, &job.session_id);
-        let rung = app
-            .leases
-            .ring(user, session, Duration::ZERO, clock.now())
-            .await?;
-        if let Some((ring, next)) = rung
-            && let Some(Turn::Unanswered(turn)) = app.turns.find(user, &next, clock.now()).await?
-        {
-            app.queue.send_again(&turn, ring).await?;
+        let Some(standing) = app.leases.find(user, session).await? else {
+            return Ok(());
+        };
+        if standing.is_live(clock.now()) {
+            return Ok(());
+        }
+        for next in &standing.waiting {
+            if let Some(Turn::Unanswered(turn)) = app.turns.find(user, next, clock.now()).await? {
+                let ring = standing.next_ring();
+                app.queue.send_again(&turn, ring).await?;
+                app.leases
+                    .note_ring(user, session, ring, clock.now())
+                    .await?;
+                break;
+            }
         }
         Ok(())
     }
+}
+
+fn waits(standing: Option<&Standing>, request: &RequestId) -> bool {
+    standing.is_some_and(|standing| standing.waits(request))
 }

@@ -6,7 +6,7 @@ use sparkle_aws::{
     failure::causes,
     table::{
         TableError,
-        leases::{Held, Lease, Listener, Spent, Standing, Start, Written},
+        leases::{Held, Lease, Listener, Spent, Standing, Written},
     },
 };
 use sparkle_core::{
@@ -35,10 +35,11 @@ pub(crate) struct Stream<'a> {
     lease: Lease,
     standing: Standing,
     looked_at: Instant,
-    /// All of them so far.
-    frames: Vec<StoredFrame>,
-    /// Those that only the lease has.
+    last_seq: u32,
+    /// Those frames that only the lease has.
     tail: Vec<StoredFrame>,
+    /// What earlier attempts have shown: the text since the last `restart`.
+    shown: String,
     audience: Audience,
 }
 
@@ -51,55 +52,69 @@ impl<'a> Stream<'a> {
         held: Held,
         clock: Clock,
     ) -> Result<Self, Stop> {
-        let Held {
-            lease, standing, ..
-        } = held;
+        let standing = &held.standing;
         let mut frames = Vec::new();
         if standing.last_seq > 0 {
             let (user, request) = (&turn.user_id, &turn.request_id);
-            frames = app.turns.frames(user, request, 0, clock.now()).await?;
+            frames = insist(async || app.turns.frames(user, request, 0, clock.now()).await).await?;
             let kept = frames.last().map_or(0, |frame| frame.seq);
             let newer = standing.tail.iter().filter(|frame| frame.seq > kept);
             frames.extend(newer.cloned());
         }
-        let mut audience = Audience::new(app, clock.instant(lease.believed_until));
+        let mut stream = Self::over(app, turn, held, clock, frames);
+        stream.hear().await?;
+        Ok(stream)
+    }
+
+    /// Only to be ended, whatever was recorded. Makes no call.
+    pub(crate) fn to_be_ended(app: &'a App, turn: &'a TurnJob, held: Held, clock: Clock) -> Self {
+        Self::over(app, turn, held, clock, Vec::new())
+    }
+
+    fn over(
+        app: &'a App,
+        turn: &'a TurnJob,
+        held: Held,
+        clock: Clock,
+        frames: Vec<StoredFrame>,
+    ) -> Self {
+        let Held {
+            lease, standing, ..
+        } = held;
+        let shown = shown(&frames);
+        let mut audience = Audience::new(app, frames, clock.instant(lease.believed_until));
         // Who was followed by an earlier attempt has got its frames, or sees a gap and asks.
-        let listening = standing.listening(&turn.request_id);
-        let followed = listening.iter().map(|listener| &listener.destination);
-        for destination in followed.chain([&turn.destination]) {
-            audience.admit(destination, [].iter());
+        audience.seat(&turn.destination, None);
+        for listener in standing.listening(&turn.request_id) {
+            let destination = listener.destination.clone();
+            audience.seat(&destination, Some(listener));
         }
-        let tail = standing.tail.clone();
-        let mut stream = Self {
+        Self {
             app,
             turn,
             clock,
             lease,
-            standing: standing.clone(),
             looked_at: Instant::now(),
-            frames,
-            tail,
+            last_seq: standing.last_seq,
+            tail: standing.tail.clone(),
+            standing,
+            shown,
             audience,
-        };
-        stream.see(standing).await?;
-        Ok(stream)
+        }
     }
 
-    /// What the learner was shown: the text since the last `restart`.
-    pub(crate) fn shown(&self) -> String {
-        let mut shown = String::new();
-        let deltas = self.frames.iter();
-        for (text, restart) in deltas.filter_map(|frame| frame::stored_text(&frame.bytes)) {
-            if restart {
-                shown.clear();
-            }
-            shown.push_str(&text);
-        }
-        shown
+    /// What earlier attempts have shown.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.standing.is_cancelled(&self.turn.request_id)
+    }
+
+    /// Whether the turn is to leave nothing in its conversation, which is being deleted.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.standing.is_forgotten(&self.turn.request_id)
     }
 
     /// When it was last seen what the learner wants.
@@ -118,7 +133,7 @@ impl<'a> Stream<'a> {
     /// Records a frame, and what the turn has consumed so far, then has it posted. Cost: one write, and
     /// another for some ten frames.
     pub(crate) async fn send(&mut self, body: Body, spent: Spent) -> Result<(), Stop> {
-        let frame = self.stored(&self.frame(body, self.last_seq() + 1));
+        let frame = self.stored(body, self.last_seq + 1);
         if self.tail_bytes() + frame.bytes.len() > TAIL_BYTES_MAX {
             insist(async || self.app.turns.keep(self.turn, &self.tail).await).await?;
             self.tail.clear();
@@ -127,14 +142,13 @@ impl<'a> Stream<'a> {
         let Self { app, clock, .. } = *self;
         let (lease, tail) = (&mut self.lease, &self.tail);
         let written = insist(async || app.leases.record(lease, tail, spent, clock.now()).await);
-        let written = written.await?;
-        let Written::Kept(standing) = written else {
+        let Written::Kept(standing) = written.await? else {
             return Err(Stop::Lost);
         };
-        let believed_until = self.clock.instant(self.lease.believed_until);
-        self.audience.trust_until(believed_until);
-        self.audience.post(&frame);
-        self.frames.push(frame);
+        self.last_seq = frame.seq;
+        self.audience
+            .believe_until(self.clock.instant(self.lease.believed_until));
+        self.audience.post(frame);
         self.see(standing).await
     }
 
@@ -153,50 +167,45 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Lets in those who have asked to listen.
     async fn see(&mut self, standing: Standing) -> Result<(), Stop> {
         self.looked_at = Instant::now();
         self.standing = standing;
-        let asked = self.standing.asked(&self.turn.request_id);
-        if asked.is_empty() {
-            return Ok(());
-        }
-        // First it is noted that they are taken: should this worker die now, they see a gap and ask again
-        // rather than get everything twice.
-        let followed = self.audience.destinations().cloned();
-        let asking = asked.iter().map(|listener| listener.destination.clone());
-        let mut listening: Vec<Listener> = Vec::new();
-        for destination in followed.chain(asking) {
-            let listener = Listener {
-                request_id: self.turn.request_id.clone(),
-                destination,
-                start: Start::Whole,
+        self.hear().await
+    }
+
+    /// Lets in those who have asked to listen.
+    async fn hear(&mut self) -> Result<(), Stop> {
+        loop {
+            let asked = self.standing.asked(&self.turn.request_id);
+            if asked.is_empty() {
+                return Ok(());
+            }
+            // First it is noted that they are taken: should this worker die now, they see a gap and ask
+            // again rather than get everything twice.
+            let asks_again = |listener: &Listener| {
+                let connection = &listener.destination.connection_id;
+                let mut asking = asked.iter().map(|asked| &asked.destination.connection_id);
+                asking.any(|asking| asking == connection)
             };
-            if !listening.contains(&listener) {
-                listening.push(listener);
+            let mut listening = self.audience.listening();
+            listening.retain(|listener| !asks_again(listener));
+            listening.extend(asked.iter().cloned());
+            let taken =
+                insist(async || self.app.leases.take(&self.lease, &asked, &listening).await);
+            match taken.await? {
+                Written::Kept(standing) => self.standing = standing,
+                Written::Lost => return Err(Stop::Lost),
+            }
+            for listener in asked {
+                self.audience.admit(listener);
             }
         }
-        let taken = insist(async || self.app.leases.take(&self.lease, &asked, &listening).await);
-        match taken.await? {
-            Written::Kept(standing) => self.standing = standing,
-            Written::Lost => return Err(Stop::Lost),
-        }
-        for listener in asked {
-            let destination = &listener.destination;
-            if listener.start == Start::Whole && self.audience.has(&destination.connection_id) {
-                continue;
-            }
-            let after_seq = listener.start.after_seq();
-            let missed = self.frames.iter().filter(|frame| frame.seq > after_seq);
-            self.audience.admit(destination, missed);
-        }
-        Ok(())
     }
 
     /// The last frames, numbered and not recorded yet; the final one names its request.
     pub(crate) fn last(&self, bodies: Vec<Body>, now: Timestamp) -> Vec<StoredFrame> {
         let count = bodies.len();
-        let numbered = (self.last_seq() + 1..).zip(bodies).enumerate();
+        let numbered = (self.last_seq + 1..).zip(bodies).enumerate();
         let frames = numbered.map(|(place, (seq, body))| {
             let timestamp = matches!(body, Body::Done(_)).then_some(now);
             let mut frame = self.frame(body, seq);
@@ -204,7 +213,8 @@ impl<'a> Stream<'a> {
                 frame.request_id = Some(self.turn.request_id.clone());
                 frame.timestamp = timestamp;
             }
-            self.stored(&frame)
+            let bytes = frame::encode_stored(&frame);
+            StoredFrame { seq, bytes }
         });
         frames.collect()
     }
@@ -214,19 +224,10 @@ impl<'a> Stream<'a> {
         self.tail.iter().chain(last).cloned().collect()
     }
 
-    /// Posts the last frames, which are kept now, and waits until everybody has them.
-    pub(crate) async fn close(self, last: &[StoredFrame]) {
-        // The turn is over: nobody else writes to its stream any more.
-        let long = Duration::from_hours(1);
-        self.audience.trust_until(Instant::now() + long);
-        for frame in last {
-            self.audience.post(frame);
-        }
-        self.audience.close().await;
-    }
-
-    fn last_seq(&self) -> u32 {
-        self.frames.last().map_or(0, |frame| frame.seq)
+    /// Has the last frames posted, which are kept now; who follows may take a while.
+    pub(crate) fn close(self, last: &[StoredFrame]) -> Audience {
+        self.audience.end(last);
+        self.audience
     }
 
     fn tail_bytes(&self) -> usize {
@@ -244,16 +245,28 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn stored(&self, frame: &ServerFrame) -> StoredFrame {
-        StoredFrame {
-            seq: frame.seq.unwrap_or(self.last_seq()),
-            bytes: frame::encode_stored(frame),
-        }
+    fn stored(&self, body: Body, seq: u32) -> StoredFrame {
+        let bytes = frame::encode_stored(&self.frame(body, seq));
+        StoredFrame { seq, bytes }
     }
 }
 
+fn shown(frames: &[StoredFrame]) -> String {
+    let mut shown = String::new();
+    let deltas = frames.iter();
+    for (text, restart) in deltas.filter_map(|frame| frame::stored_text(&frame.bytes)) {
+        if restart {
+            shown.clear();
+        }
+        shown.push_str(&text);
+    }
+    shown
+}
+
 /// Asks a table until it answers: giving up a turn costs more than waiting.
-async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, TableError>) -> Result<T, Stop> {
+pub(crate) async fn insist<T>(
+    mut ask: impl AsyncFnMut() -> Result<T, TableError>,
+) -> Result<T, TableError> {
     let began = Instant::now();
     loop {
         match ask().await {
@@ -261,7 +274,7 @@ async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, TableError>) -> Resul
                 warn!(error = causes(&error), "a table is away");
                 sleep(OUTAGE_PAUSE).await;
             }
-            answer => return Ok(answer?),
+            answer => return answer,
         }
     }
 }

@@ -28,7 +28,8 @@ use tracing::{error, info, warn};
 use crate::{
     App, Clock,
     answer::{Answer, End, Writer},
-    stream::{Stream, is_away},
+    audience::Audience,
+    stream::{Stream, insist, is_away},
 };
 
 /// How often a turn is tried: what fails so often, or kills its worker, will do so again.
@@ -56,7 +57,8 @@ impl From<TableError> for Stop {
     }
 }
 
-/// Runs a turn whose lease is held, after the messages that were said before it.
+/// Runs a turn whose lease is held, after the messages that were said before it. It is over then, but
+/// its audience may still be taking its last frames.
 ///
 /// Cost: for each frame one write; at the end one transaction. On a second attempt one query more.
 pub(crate) async fn run(
@@ -66,21 +68,27 @@ pub(crate) async fn run(
     recent: &Recent,
     at: &Invocation,
     clock: Clock,
-) -> Result<(), Stop> {
+) -> Result<Audience, Stop> {
     // A model that was withdrawn while the turn waited: the default answers.
     let model = app
         .catalogue
         .find(&job.model)
         .unwrap_or(app.catalogue.default_model());
     let prompt = prompt(job, model, recent);
-    let (attempt, earlier) = (held.attempt, spent_before(&held, &prompt));
-    let mut stream = Stream::open(app, job, held, clock).await?;
-
-    let answer = if attempt > ATTEMPTS_MAX {
+    let (attempt, spent) = (held.attempt, held.spent);
+    let is_given_up = attempt > ATTEMPTS_MAX;
+    let mut stream = if is_given_up {
         error!(attempt, "the turn is given up");
+        Stream::to_be_ended(app, job, held, clock)
+    } else {
+        Stream::open(app, job, held, clock).await?
+    };
+    let earlier = spent_before(attempt, spent, &prompt, stream.shown());
+
+    let answer = if is_given_up {
         Answer::given_up(earlier, model)
     } else if stream.is_cancelled() {
-        Answer::cancelled(stream.shown(), earlier, model)
+        Answer::cancelled(stream.shown().to_owned(), earlier, model)
     } else {
         let end_ms = at.deadline.unix_ms() - i64::try_from(END_TIME.as_millis()).unwrap_or(0);
         let deadline = clock
@@ -112,9 +120,8 @@ pub(crate) async fn run(
         }
         Err(Unfinished::Stopped(stop)) => return Err(stop),
     };
-    stream.close(&last).await;
     report(&answer, model, clock);
-    Ok(())
+    Ok(stream.close(&last))
 }
 
 /// Posts the end of a turn again, whose worker died before it could, or before it could tell the queue.
@@ -150,12 +157,13 @@ pub(crate) async fn say_again(
     Ok(())
 }
 
-/// What earlier attempts consumed: one that recorded nothing may have asked the model all the same.
-fn spent_before(held: &Held, prompt: &Prompt) -> Spent {
-    let attempts = held.attempt.saturating_sub(1);
-    let silent = attempts.saturating_sub(held.spent.attempts);
-    let asked = prompt_bound(prompt);
-    let tokens = (0..silent).fold(held.spent.tokens, |tokens, _| tokens.plus(asked));
+/// What earlier attempts consumed at most: one that recorded nothing may have asked the model all the
+/// same, and have had it say again what was shown.
+fn spent_before(attempt: u32, recorded: Spent, prompt: &Prompt, shown: &str) -> Spent {
+    let attempts = attempt.saturating_sub(1);
+    let silent = attempts.saturating_sub(recorded.attempts);
+    let each = prompt_bound(prompt).plus(TokenUsage::bound(0, 0, shown.len()));
+    let tokens = (0..silent).fold(recorded.tokens, |tokens, _| tokens.plus(each));
     Spent { attempts, tokens }
 }
 
@@ -258,7 +266,11 @@ impl Attempt<'_> {
             tries += 1;
             let gain = match &answer.end {
                 End::Failed { .. } => Gain::Failure,
-                End::Finished { .. } if answer.text.is_empty() || is_deleted => Gain::Nothing,
+                End::Finished { .. }
+                    if answer.text.is_empty() || is_deleted || stream.is_forgotten() =>
+                {
+                    Gain::Nothing
+                }
                 End::Finished { .. } => Gain::Answer {
                     length: self.length,
                     question: &question,
@@ -292,19 +304,15 @@ impl Attempt<'_> {
             if !stream.standing().waits(&job.request_id) {
                 return Ok(());
             }
-            let (user, session) = (&job.user_id, &job.session_id);
-            if let Some(Turn::Answered { .. }) = app
-                .turns
-                .find(user, &job.request_id, self.clock.now())
-                .await?
-            {
-                app.leases
-                    .drop_first(stream.lease(), &job.request_id)
-                    .await?;
+            let (user, session, request) = (&job.user_id, &job.session_id, &job.request_id);
+            let turn = insist(async || app.turns.find(user, request, self.clock.now()).await);
+            if let Some(Turn::Answered { .. }) = turn.await? {
+                let (lease, known) = (stream.lease(), stream.standing());
+                app.leases.drop_first(lease, known, at).await?;
                 return Ok(());
             }
-            let length = app.conversations.recent(user, session, 1).await?.length;
-            is_deleted = length != self.length;
+            let now = insist(async || app.conversations.recent(user, session, 1).await).await?;
+            is_deleted = now.length != self.length;
         }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sparkle_aws::{
-    failure::Failure,
+    failure::{Failure, causes},
+    metric,
     push::Posted,
     table::{
         leases::Start,
@@ -16,7 +17,7 @@ use sparkle_core::{
     notice,
     price::Model,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Asked, retry_in};
 
@@ -42,10 +43,7 @@ impl Asked<'_> {
         }
         let turn = self.turn(chat, model);
         let app = self.app;
-        let begun = app
-            .turns
-            .begin(&app.leases, &turn, &chat.digest(), self.now)
-            .await?;
+        let begun = self.begin(&turn, &chat.digest()).await?;
         let ack = Ack {
             session_id: Some(turn.session_id.clone()),
             ..Ack::default()
@@ -57,9 +55,19 @@ impl Asked<'_> {
                 Ok(Some(retry_in(FULL_RETRY, error)))
             }
             Begun::New => {
-                app.queue.send(&turn).await?;
+                // It stands in line, so it is accepted whatever fails from here on: were it refused now,
+                // it would be answered all the same.
+                if let Err(failure) = app.queue.send(&turn).await {
+                    warn!(error = causes(&failure), "an accepted turn is not queued");
+                    metric::count("turns_unqueued_total", 1, &[], self.now);
+                }
                 info!(duplicate = false, "turn accepted");
-                self.acknowledge(request_id, ack).await?;
+                if let Err(failure) = self.acknowledge(request_id, ack).await {
+                    warn!(
+                        error = causes(&failure),
+                        "an accepted turn is not acknowledged"
+                    );
+                }
                 Ok(None)
             }
             Begun::Before(Turn::Unanswered(turn)) => {
@@ -83,6 +91,23 @@ impl Asked<'_> {
                 self.replay(request_id, 0).await?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Begins a turn. If it cannot be known whether it is begun, it is looked up.
+    async fn begin(&self, turn: &TurnJob, digest: &str) -> Result<Begun, Failure> {
+        let turns = &self.app.turns;
+        let begun = turns.begin(&self.app.leases, turn, digest, self.now).await;
+        let error = match begun {
+            Ok(begun) => return Ok(begun),
+            Err(error) => error,
+        };
+        let found = turns
+            .find(&turn.user_id, &turn.request_id, self.now)
+            .await?;
+        match found {
+            Some(Turn::Unanswered(found)) if *found == *turn => Ok(Begun::New),
+            _ => Err(error.into()),
         }
     }
 

@@ -105,12 +105,14 @@ impl Asked<'_> {
                 renamed.map(|entry| vec![entry])
             }
             SessionsRequest::Delete { session_id } => {
-                self.stop_all(session_id).await?;
+                let is_stopped = self.stop_all(session_id).await?;
                 match conversations.delete(user_id, session_id).await? {
                     Some(Deleted::Whole) => Some(Vec::new()),
                     Some(Deleted::Part) => {
                         return Ok(Some(notice::error(ErrorCode::Unavailable, self.language())));
                     }
+                    // Its first answer was still being written.
+                    None if is_stopped => Some(Vec::new()),
                     None => None,
                 }
             }
@@ -127,15 +129,17 @@ impl Asked<'_> {
         }
     }
 
-    /// Asks for all unanswered questions of a conversation to be stopped: it is not to come back with
-    /// them. Cost: one read, and a write for each.
-    async fn stop_all(&self, session_id: &SessionId) -> Result<(), Failure> {
+    /// Has all unanswered questions of a conversation stopped, and leave nothing: it is not to come back
+    /// with them. Whether there were any. Cost: one read, and a write for each.
+    async fn stop_all(&self, session_id: &SessionId) -> Result<bool, Failure> {
         let (user_id, leases) = (&self.identity.user_id, &self.app.leases);
         let standing = leases.find(user_id, session_id).await?;
+        let mut is_stopped = false;
         for request in standing.iter().flat_map(|standing| &standing.waiting) {
-            leases.cancel(user_id, session_id, request).await?;
+            let stopped = leases.forget(user_id, session_id, request).await?;
+            is_stopped |= stopped.is_some();
         }
-        Ok(())
+        Ok(is_stopped)
     }
 
     /// Takes a fresh token of the same learner. Cost: one write.

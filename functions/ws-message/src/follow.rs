@@ -82,9 +82,7 @@ impl Asked<'_> {
         let is_first = standing.is_first(request);
         let last_seq = if is_first { standing.last_seq } else { 0 };
         self.acknowledge(request, Ack { last_seq, ..ack }).await?;
-        if standing.is_abandoned(SILENCE, self.now) {
-            self.ring(turn).await?;
-        }
+        self.ring_if_abandoned(turn, &standing).await?;
         let known = turn.destination.connection_id == self.destination.connection_id
             || self.is_followed_by(&standing, request);
         if start == Start::Whole && known {
@@ -103,6 +101,7 @@ impl Asked<'_> {
             request_id: request.clone(),
             destination: self.destination.clone(),
             start,
+            asked_by: self.frame.request_id.clone(),
         };
         match self
             .app
@@ -156,21 +155,23 @@ impl Asked<'_> {
         connections.any(|connection| *connection == self.destination.connection_id)
     }
 
-    /// Queues the first turn of a conversation again, unless another call just did.
-    async fn ring(&self, turn: &TurnJob) -> Result<(), Failure> {
-        let (app, user) = (self.app, &turn.user_id);
-        let rung = app
-            .leases
-            .ring(user, &turn.session_id, SILENCE, self.now)
-            .await?;
-        let Some((ring, first)) = rung else {
+    /// Queues a turn again if nobody has run its conversation's turns for a while. Whichever of them the
+    /// message names, the worker begins with the first.
+    async fn ring_if_abandoned(&self, turn: &TurnJob, standing: &Standing) -> Result<(), Failure> {
+        let is_new = turn.accepted_at.after(SILENCE) > self.now;
+        if is_new || !standing.is_abandoned(SILENCE, self.now) {
             return Ok(());
-        };
-        warn!("nobody runs a turn, it is queued again");
-        metric::count("turns_requeued_total", 1, &[], self.now);
-        if let Some(Turn::Unanswered(first)) = app.turns.find(user, &first, self.now).await? {
-            app.queue.send_again(&first, ring).await?;
         }
+        let ring = standing.next_ring();
+        warn!(ring, "nobody runs a turn, it is queued again");
+        metric::count("turns_requeued_total", 1, &[], self.now);
+        // Sent before it is noted: whoever comes between sends the same message, which is one to the queue.
+        self.app.queue.send_again(turn, ring).await?;
+        let (user, session) = (&turn.user_id, &turn.session_id);
+        self.app
+            .leases
+            .note_ring(user, session, ring, self.now)
+            .await?;
         Ok(())
     }
 
@@ -220,14 +221,20 @@ impl Asked<'_> {
         }
     }
 
-    /// Asks for an answer to be stopped; its stream's `done` is the reply. Cost: one read, one write.
+    /// Asks for an answer to be stopped; its stream's `done` is the reply, when it is
+    /// the turn's turn. Cost: one read, one write.
     pub(crate) async fn cancel(&self, request: &RequestId) -> Result<Option<ErrorBody>, Failure> {
         let (app, user) = (self.app, &self.identity.user_id);
         let Some(Turn::Unanswered(turn)) = app.turns.find(user, request, self.now).await? else {
             return Ok(Some(self.not_found()));
         };
-        let is_asked = app.leases.cancel(user, &turn.session_id, request).await?;
-        Ok((!is_asked).then(|| self.not_found()))
+        match app.leases.cancel(user, &turn.session_id, request).await? {
+            Some(standing) => {
+                self.ring_if_abandoned(&turn, &standing).await?;
+                Ok(None)
+            }
+            None => Ok(Some(self.not_found())),
+        }
     }
 
     fn not_found(&self) -> ErrorBody {

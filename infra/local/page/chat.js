@@ -247,6 +247,11 @@ export class Chat {
     const { conversation, turn } = this.#turns.get(requestId) ?? {};
     if (!turn) return;
     turn.heardAtMs = Date.now();
+    if (frame.type === "error" && !frame.seq && frame.payload.retryable && isRunning(turn)) {
+      // The answer runs, only following it was refused for now.
+      setTimeout(() => isRunning(turn) && this.recovery.recover(conversation, turn), Number(frame.payload.retry_after_ms ?? 0));
+      return;
+    }
     if (frame.type === "error") turn.wasRefused = Boolean(this.outbox.get(requestId));
     applyFrame(turn, frame, Date.now());
     if (frame.type === "ack") this.#accepted(conversation, turn, frame.payload);

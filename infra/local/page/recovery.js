@@ -1,10 +1,14 @@
-// Gets what was missed of an answer. Hides that `resume` may not exist, and that history is asked instead.
+// Gets what was missed of an answer. Hides that `resume` may be refused, and that history is asked instead.
 
 import { adoptAnswer, isFinal } from "./conversation.js";
 
 const POLL_INTERVAL_MS = 3_000;
-const POLL_TIMEOUT_MS = 120_000;
+/** A turn is given up as "lost" after this. */
+const RECOVERY_TIMEOUT_MS = 120_000;
+const RETRY_PAUSE_MS = 1_000;
 const HISTORY_ENTRIES = 40;
+
+const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
 
 export class Recovery {
   #wire;
@@ -36,7 +40,7 @@ export class Recovery {
     const before = this.#running.get(turn.requestId);
     if (before && !(distrustResume && before.by === "resume")) return;
     if (before) before.over = true;
-    const run = { over: false, by: distrustResume || !this.#wire.canResume ? "history" : "resume" };
+    const run = { over: false, deadlineMs: Date.now() + RECOVERY_TIMEOUT_MS, by: distrustResume || !this.#wire.canResume ? "history" : "resume" };
     this.#running.set(turn.requestId, run);
     turn.state = "recovering";
     this.#changed(conversation, turn);
@@ -55,22 +59,28 @@ export class Recovery {
 
   /** True if the frames come by themselves from now on. */
   async #resumed(conversation, turn, run) {
-    const afterSeq = this.#wire.streams.lastSeq(turn.requestId);
-    try {
-      const ack = await this.#wire.ask("resume", { request_id: turn.requestId, after_seq: afterSeq });
-      if (run.over || isFinal(turn)) return true;
-      // Finished, and nothing after what we have: only the outcome is missing, which history tells.
-      if (ack.finished && (ack.last_seq ?? 0) <= this.#wire.streams.lastSeq(turn.requestId)) return false;
-      turn.state = "working";
-      this.#changed(conversation, turn);
-      return true;
-    } catch {
-      return run.over; // this release has no `resume`, does not know the request, or the connection broke
+    for (;;) {
+      const afterSeq = this.#wire.streams.lastSeq(turn.requestId);
+      try {
+        const ack = await this.#wire.ask("resume", { request_id: turn.requestId, after_seq: afterSeq });
+        if (run.over || isFinal(turn)) return true;
+        // Finished, and nothing after what we have: only the outcome is missing, which history tells.
+        if (ack.finished && (ack.last_seq ?? 0) <= this.#wire.streams.lastSeq(turn.requestId)) return false;
+        turn.state = "working";
+        turn.heardAtMs = Date.now();
+        this.#changed(conversation, turn);
+        return true;
+      } catch (error) {
+        if (run.over) return true; // the connection broke
+        // This release has no `resume` or does not know the request; all else is asked again.
+        if (!error.retryable || Date.now() > run.deadlineMs) return false;
+        await pause(error.retryAfterMs || RETRY_PAUSE_MS);
+        if (run.over || isFinal(turn)) return true;
+      }
     }
   }
 
   async #poll(conversation, turn, run) {
-    const deadlineMs = Date.now() + POLL_TIMEOUT_MS;
     while (!run.over && !isFinal(turn)) {
       const text = await this.#storedAnswer(conversation, turn);
       if (run.over || isFinal(turn)) return;
@@ -80,12 +90,12 @@ export class Recovery {
         this.#changed(conversation, turn);
         return;
       }
-      if (Date.now() > deadlineMs) {
+      if (Date.now() > run.deadlineMs) {
         turn.state = "lost";
         this.#changed(conversation, turn);
         return;
       }
-      await new Promise((wake) => setTimeout(wake, POLL_INTERVAL_MS));
+      await pause(POLL_INTERVAL_MS);
     }
   }
 

@@ -22,10 +22,16 @@ export class Streams {
       const named = lane.requestId ? [{ requestId: lane.requestId, frame }] : [];
       return [...named, ...this.#drain(lane, nowMs)];
     }
-    if (!lane.over && frame.seq >= lane.nextSeq && lane.held.size < HELD_FRAMES_MAX) {
-      lane.held.set(frame.seq, frame);
-    }
+    // The next one is taken however much waits for it.
+    const isWanted = frame.seq === lane.nextSeq || (frame.seq > lane.nextSeq && lane.held.size < HELD_FRAMES_MAX);
+    if (!lane.over && isWanted) lane.held.set(frame.seq, frame);
     return this.#drain(lane, nowMs);
+  }
+
+  /** Learns a stream's request from elsewhere than its frames; what may be applied now, as `accept` gives it. */
+  name(stream, requestId, nowMs = Date.now()) {
+    const lane = this.#lane({ stream, request_id: requestId });
+    return lane ? this.#drain(lane, nowMs) : [];
   }
 
   /** The last `seq` applied of a request, 0 before the first: what `resume` asks after. */
@@ -53,6 +59,7 @@ export class Streams {
     const { stream, request_id: requestId } = frame;
     if (!stream && !requestId) return null;
     const lane = (stream && this.#byStream.get(stream)) || (requestId && this.#byRequest.get(requestId)) || this.#create();
+    if (requestId && lane.requestId && lane.requestId !== requestId) return null; // it has its name
     if (stream) this.#byStream.set(stream, lane);
     if (requestId) {
       const other = this.#byRequest.get(requestId);

@@ -3,9 +3,16 @@
 import { isRunning } from "./conversation.js";
 
 const TICK_MS = 1_000;
-const GAP_MS = 3_000;
-/** The server sends something at least every 5 s; after this much silence the answer is asked for. */
-const SILENCE_MS = 30_000;
+/** A frame that is missing for so long is asked for. */
+const GAP_MS = 1_000;
+/** How long the server has to send it before it is asked for again. */
+const GAP_REPEAT_MS = 3_000;
+/** After so much asking in vain, the whole answer is awaited in the history. */
+const GAP_MS_MAX = 9_000;
+/** The server sends something at least every 4 s; after this much silence the answer is asked for. */
+const SILENCE_MS = 15_000;
+/** A copy of a known question should be answered at once by what is stored. */
+const DUPLICATE_SILENCE_MS = 5_000;
 
 export class Watch {
   #wire;
@@ -39,11 +46,15 @@ export class Watch {
     const stalled = new Set(this.#wire.streams.stalled(GAP_MS, nowMs));
     for (const { conversation, turn } of running) {
       if (stalled.has(turn.requestId)) {
-        // A gap that `resume` left open, or history has to fill.
-        const distrustResume = nowMs - (turn.gapTriedAtMs ?? nowMs) > GAP_MS;
-        turn.gapTriedAtMs ??= nowMs;
+        turn.gapSinceMs ??= nowMs;
+        if (nowMs - (turn.gapAskedAtMs ?? 0) < GAP_REPEAT_MS) continue;
+        turn.gapAskedAtMs = nowMs;
+        const distrustResume = nowMs - turn.gapSinceMs > GAP_MS_MAX;
         this.#recovery.recover(conversation, turn, { distrustResume });
-      } else if (turn.state === "working" && isSilent(turn, nowMs)) {
+        continue;
+      }
+      turn.gapSinceMs = turn.gapAskedAtMs = null;
+      if (turn.state === "working" && isSilent(turn, nowMs)) {
         turn.heardAtMs = nowMs;
         this.#recovery.recover(conversation, turn);
       }
@@ -51,8 +62,7 @@ export class Watch {
   }
 }
 
-/** A copy of a known question should be answered at once by what is stored; others may take their time. */
 function isSilent(turn, nowMs) {
-  const allowedMs = turn.isDuplicate && !turn.answer ? GAP_MS : SILENCE_MS;
+  const allowedMs = turn.isDuplicate && !turn.answer ? DUPLICATE_SILENCE_MS : SILENCE_MS;
   return nowMs - (turn.heardAtMs ?? nowMs) > allowedMs;
 }

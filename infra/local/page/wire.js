@@ -6,6 +6,8 @@ import { Streams } from "./streams.js";
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const VERSION = "2.0";
+/** Answered questions remembered, so that a second answer is known for what it is. */
+const SETTLED_MAX = 200;
 
 /** A refusal by the server, or code "DISCONNECTED" or "NO_ANSWER" where none came. */
 export class WireError extends Error {
@@ -55,6 +57,7 @@ export class Wire {
   #socket;
   #on;
   #questions = new Map();
+  #settled = new Set();
 
   constructor(url, tokens, on) {
     this.#on = on;
@@ -90,7 +93,7 @@ export class Wire {
         return;
       }
       const late = () => this.#settle(requestId)?.reject(new WireError({ code: "NO_ANSWER", retryable: true }));
-      this.#questions.set(requestId, { type, resolve, reject, timer: setTimeout(late, ANSWER_TIMEOUT_MS) });
+      this.#questions.set(requestId, { type, payload, resolve, reject, timer: setTimeout(late, ANSWER_TIMEOUT_MS) });
     });
   }
 
@@ -99,6 +102,8 @@ export class Wire {
     if (!question) return undefined;
     clearTimeout(question.timer);
     this.#questions.delete(requestId);
+    if (this.#settled.size >= SETTLED_MAX) this.#settled.delete(this.#settled.values().next().value);
+    this.#settled.add(requestId);
     return question;
   }
 
@@ -129,6 +134,7 @@ export class Wire {
       this.#answered(question, frame);
       return;
     }
+    if (this.#settled.has(frame.request_id)) return; // doubled or too late: it would give its stream the question's name
     if (frame.type === "reconnect" || frame.type === "alert") {
       this.#on.notice(frame.type, frame.payload);
       return;
@@ -139,6 +145,9 @@ export class Wire {
   #answered(question, frame) {
     if (frame.type !== "error") {
       question.resolve(frame.payload);
+      if (question.type !== "resume" || !frame.stream) return;
+      // Its frames may come without the first one, which would name their request.
+      for (const ready of this.streams.name(frame.stream, question.payload.request_id)) this.#on.turn(ready.requestId, ready.frame);
       return;
     }
     const error = new WireError(frame.payload);

@@ -1,31 +1,33 @@
 //! A chat in the terminal, over the real WebSocket.
 //!
-//! A cut does not lose a message: it is sent again under its own id, and what was shown already is
-//! skipped by its place in the stream.
+//! Hides what a cut takes to mend: an answer goes on where it stopped, on as many connections as that
+//! takes, and nothing of it is shown twice.
 
-use std::{io::Write, time::Duration};
+mod answer;
+mod link;
+mod screen;
+
+use std::{thread, time::Duration};
 
 use anyhow::{Context, bail};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, stdin},
-    net::TcpStream,
-    time::{sleep, timeout},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+use answer::{Answer, Heard};
+use link::{Event, Link};
 
-/// Longest silence on a running answer; the server gives a sign of life every 4 s.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How often a cut is mended before giving up.
-const RECONNECTS_MAX: u32 = 10;
-const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Longest silence on a running answer before it is asked for; the server gives a sign of life every 4 s.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a missing frame is waited for before it is asked for again.
+const GAP_MAX: Duration = Duration::from_secs(3);
+/// Lines that may be typed ahead.
+const LINES_AHEAD_MAX: usize = 16;
 
 /// Who chats, where, and about what.
 #[derive(Debug)]
@@ -51,172 +53,146 @@ impl Chat {
 
     /// Says `message` and shows the answer; without one, says what is typed until end of input.
     ///
+    /// Ctrl-C stops a running answer; the next one, or one at the prompt, leaves.
+    ///
     /// # Errors
-    /// No stack answers, or it is away for too long.
+    /// No stack answers, it is away for too long, or the answer was left before its end.
     pub async fn run(&self, message: Option<String>) -> anyhow::Result<()> {
-        let mut socket = self.connect().await?;
+        let mut link = Link::open(&self.address, &self.user).await?;
+        let mut interrupts = signal(SignalKind::interrupt())?;
         if let Some(message) = message {
-            return self.say(&mut socket, &message).await;
+            return self.say(&mut link, &mut interrupts, &message).await;
         }
-        write(&format!(
-            "Chatting as {} in {}. Ctrl-D ends.\n",
+        screen::write(&format!(
+            "Chatting as {} in {}. Ctrl-C stops an answer, Ctrl-D ends.\n",
             self.user, self.session
         ))?;
-        let mut lines = BufReader::new(stdin()).lines();
+        let mut lines = typed();
         loop {
-            write("\n> ")?;
-            let Some(line) = lines.next_line().await? else {
-                return write("\n");
+            screen::write("\n> ")?;
+            let Some(line) = prompted(&mut link, &mut interrupts, &mut lines).await else {
+                return screen::write("\n");
             };
             if !line.trim().is_empty() {
-                self.say(&mut socket, &line).await?;
+                self.say(&mut link, &mut interrupts, &line).await?;
             }
         }
-    }
-
-    async fn connect(&self) -> anyhow::Result<Socket> {
-        let token_url = format!("http://{}/token", self.address);
-        let answer = reqwest::Client::new()
-            .get(token_url)
-            .query(&[("user", &self.user)])
-            .send()
-            .await;
-        let answer = answer.with_context(|| {
-            format!(
-                "no stack answers at {}; start one with `cargo run` in another terminal",
-                self.address
-            )
-        })?;
-        let answer: Value = answer.error_for_status()?.json().await?;
-        let token = answer
-            .get("token")
-            .and_then(Value::as_str)
-            .context("the stack gave no token")?;
-        let mut request = format!("ws://{}/", self.address).into_client_request()?;
-        let protocols = format!("sparkle.v2, bearer.{token}").parse()?;
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", protocols);
-        Ok(connect_async(request).await?.0)
     }
 
     /// Says one message and shows its answer, over as many connections as that takes.
-    async fn say(&self, socket: &mut Socket, message: &str) -> anyhow::Result<()> {
-        let request_id = Uuid::new_v4().to_string();
-        let frame = json!({
-            "version": "2.0",
-            "type": "chat",
-            "request_id": request_id,
-            "payload": { "session_id": self.session, "message": message },
-        });
-        let mut shown = Shown::default();
-        for _ in 0..RECONNECTS_MAX {
-            if socket.send(Message::text(frame.to_string())).await.is_ok()
-                && shown.follow(socket, &request_id).await?
-            {
-                return Ok(());
+    async fn say(
+        &self,
+        link: &mut Link,
+        interrupts: &mut Signal,
+        message: &str,
+    ) -> anyhow::Result<()> {
+        let mut answer = Answer::to(&self.session, message);
+        if link.is_open() {
+            answer.ask();
+        }
+        let mut ask_by = Instant::now() + SILENCE_MAX;
+        let mut is_unheard = false;
+        loop {
+            for frame in answer.outgoing() {
+                link.send(&frame).await;
             }
-            sleep(RECONNECT_PAUSE).await;
-            if let Ok(fresh) = self.connect().await {
-                *socket = fresh;
+            let is_open = link.is_open();
+            let event = select! {
+                event = link.next() => event.with_context(|| self.left("the connection is lost"))?,
+                () = sleep_until(ask_by), if is_open => {
+                    if is_unheard {
+                        link.hang_up();
+                        screen::note("no answer, reconnecting")?;
+                    }
+                    is_unheard = true;
+                    ask_by = Instant::now() + answer.patience();
+                    answer.ask();
+                    continue;
+                }
+                _ = interrupts.recv() => {
+                    if !answer.cancel() {
+                        bail!(self.left("left"));
+                    }
+                    screen::note("stopping; Ctrl-C once more leaves")?;
+                    continue;
+                }
+            };
+            match event {
+                Event::Lost => screen::note("connection lost, reconnecting")?,
+                Event::Open => {
+                    is_unheard = false;
+                    ask_by = Instant::now() + SILENCE_MAX;
+                    answer.ask();
+                }
+                Event::Frame(frame) => {
+                    is_unheard = false;
+                    if let Some(patience) = hear(&mut answer, frame)? {
+                        ask_by = Instant::now() + patience;
+                    }
+                    if answer.is_over() {
+                        return Ok(());
+                    }
+                }
             }
         }
-        bail!(
-            "the connection is lost; the answer will be in the conversation {}",
+    }
+
+    fn left(&self, why: &str) -> String {
+        format!(
+            "{why}; the answer will be in the conversation {}",
             self.session
         )
     }
 }
 
-/// What of an answer is on the screen.
-#[derive(Default)]
-struct Shown {
-    last_seq: u64,
-    stream: Option<u64>,
-}
-
-impl Shown {
-    /// Shows frames until the answer is over (true) or the connection (false).
-    async fn follow(&mut self, socket: &mut Socket, request_id: &str) -> anyhow::Result<bool> {
-        while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, socket.next()).await {
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let Ok(frame) = serde_json::from_str::<Value>(&text) else {
-                continue;
-            };
-            let names_request = frame.get("request_id").and_then(Value::as_str) == Some(request_id);
-            if names_request {
-                self.stream = frame.get("stream").and_then(Value::as_u64).or(self.stream);
-            }
-            let is_ours = names_request
-                || (self.stream.is_some()
-                    && frame.get("stream").and_then(Value::as_u64) == self.stream);
-            if is_ours && self.show(&frame)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Shows one frame; true if it is the last.
-    fn show(&mut self, frame: &Value) -> anyhow::Result<bool> {
-        let seq = frame.get("seq").and_then(Value::as_u64).unwrap_or_default();
-        if seq != 0 && seq <= self.last_seq {
-            return Ok(false);
-        }
-        self.last_seq = self.last_seq.max(seq);
-        let payload = frame.get("payload").unwrap_or(&Value::Null);
-        let text = |name: &str| {
-            payload
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let number = |name: &str| {
-            payload
-                .get(name)
-                .and_then(Value::as_u64)
-                .unwrap_or_default()
-        };
-        match frame.get("type").and_then(Value::as_str) {
-            Some("delta") => {
-                if payload
-                    .get("restart")
-                    .and_then(Value::as_bool)
-                    .unwrap_or_default()
-                {
-                    write("\n[starting over]\n")?;
-                }
-                write(text("text"))?;
-            }
-            Some("usage") => write(&format!(
-                "\n[{} + {} tokens, {} millionths of a dollar{}]",
-                number("prompt_tokens"),
-                number("completion_tokens"),
-                number("cost_microusd"),
-                if payload.get("estimated").is_some() {
-                    ", estimated"
-                } else {
-                    ""
-                },
-            ))?,
-            Some("done") => {
-                write("\n")?;
-                return Ok(true);
-            }
-            Some("error") => {
-                write(&format!("\n{} ({})\n", text("message"), text("code")))?;
-                return Ok(true);
-            }
-            _ => {}
-        }
-        Ok(false)
+impl Answer {
+    /// How long to wait for the next frame before asking for it.
+    fn patience(&self) -> Duration {
+        if self.has_gap() { GAP_MAX } else { SILENCE_MAX }
     }
 }
 
-fn write(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+/// Shows what a frame adds to an answer. If it says something of it: how long to wait for more.
+fn hear(answer: &mut Answer, frame: Value) -> anyhow::Result<Option<Duration>> {
+    match answer.accept(frame) {
+        Heard::Nothing => Ok(None),
+        Heard::Later(pause) => Ok(Some(pause)),
+        Heard::Frames(frames) => {
+            for frame in &frames {
+                screen::show(frame)?;
+            }
+            Ok(Some(answer.patience()))
+        }
+    }
+}
+
+/// What is typed, line by line.
+///
+/// Read by a thread of its own that nobody waits for: a read of the terminal cannot be given up.
+fn typed() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(LINES_AHEAD_MAX);
+    drop(thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    }));
+    lines
+}
+
+/// The next line, or none if that was all. A connection that is lost meanwhile is mended with the next question.
+async fn prompted(
+    link: &mut Link,
+    interrupts: &mut Signal,
+    lines: &mut mpsc::Receiver<String>,
+) -> Option<String> {
+    loop {
+        let is_open = link.is_open();
+        select! {
+            line = lines.recv() => return line,
+            _ = interrupts.recv() => return None,
+            _late_or_lost = link.next(), if is_open => {}
+        }
+    }
 }

@@ -201,6 +201,72 @@ fn the_same_frame_is_read_from_either_codec() {
     assert_eq!(chat.message, "什么是导数?");
 }
 
+/// A `resume` in both codecs, and one without `after_seq`; the Protobuf bytes were written by another implementation.
+const RESUMES: [(&str, &str, u32); 2] = [
+    (
+        r#"{"version":"2.0","type":"resume","request_id":"r5","payload":{"request_id":"r1","after_seq":17}}"#,
+        "CgMyLjASBnJlc3VtZRoGCgJyMRARKgJyNQ==",
+        17,
+    ),
+    (
+        r#"{"version":"2.0","type":"resume","request_id":"r5","payload":{"request_id":"r1"}}"#,
+        "CgMyLjASBnJlc3VtZRoECgJyMSoCcjU=",
+        0,
+    ),
+];
+
+#[test]
+fn a_resume_is_read_from_either_codec() {
+    for (json, protobuf, after_seq) in RESUMES {
+        for text in [json, protobuf] {
+            let (_, frame) = decode(text).unwrap();
+            assert_eq!(frame.request_id.as_str(), "r5");
+            assert_eq!(frame.request.name(), "resume");
+            let resume = Request::Resume {
+                request_id: request(),
+                after_seq,
+            };
+            assert_eq!(frame.request, resume, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_resume_is_told_by_its_field() {
+    let resume = |payload: &str| {
+        format!(r#"{{"version":"2.0","type":"resume","request_id":"r5","payload":{payload}}}"#)
+    };
+    let (id, after_seq) = ("payload.request_id", "payload.after_seq");
+    #[rustfmt::skip]
+    let cases = [
+        (r#"{"version":"2.0","type":"resume","request_id":"r5"}"#.to_owned(), id),
+        (resume("{}"), id),
+        (resume(r#"{"after_seq":17}"#), id),
+        (resume(r#"{"request_id":"","after_seq":17}"#), id),
+        (resume(r#"{"request_id":"a/b"}"#), id),
+        (resume(&format!(r#"{{"request_id":"{}"}}"#, "r".repeat(65))), id),
+        (resume(r#"{"request_id":1}"#), id),
+        (resume(r#"{"request_id":"r1","after_seq":"17"}"#), after_seq),
+        (resume(r#"{"request_id":"r1","after_seq":-1}"#), after_seq),
+        (resume(r#"{"request_id":"r1","after_seq":1.5}"#), after_seq),
+        (resume(r#"{"request_id":"r1","after_seq":4294967296}"#), after_seq),
+        (resume(r#"{"request_id":"r1","after_seq":1e99}"#), after_seq),
+        (resume(r#"{"request_id":"r1","after_seq":[1]}"#), after_seq),
+        (resume(r#"["r1",17]"#), "payload"),
+        // The same in Protobuf: no id, and `after_seq` as text.
+        ("CgMyLjASBnJlc3VtZRoCEBEqAnI1".to_owned(), id),
+        ("CgMyLjASBnJlc3VtZRoICgJyMRICMTcqAnI1".to_owned(), "payload"),
+    ];
+    for (text, field) in cases {
+        let error = decode(&text).unwrap_err();
+        let found = (error.code, error.field.as_deref());
+        assert_eq!(found, (ErrorCode::InvalidArgument, Some(field)), "{text}");
+        assert_eq!(error.request_id.as_ref().map(RequestId::as_str), Some("r5"));
+    }
+    let last = resume(r#"{"request_id":"r1","after_seq":4294967295}"#);
+    assert!(decode(&last).is_ok());
+}
+
 #[test]
 fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
     let chat = |payload: &str| {
@@ -286,7 +352,8 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_frame_panics_the_decoder(at in 0usize..100, with in any::<char>()) {
-        for frame in [JSON_CHAT, PROTOBUF_CHAT] {
+        let [(json_resume, protobuf_resume, _), _] = RESUMES;
+        for frame in [JSON_CHAT, PROTOBUF_CHAT, json_resume, protobuf_resume] {
             let damaged: String =
                 frame.chars().enumerate().map(|(place, c)| if place == at { with } else { c }).collect();
             let _either = decode(&damaged);

@@ -1,26 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { byteLength, Outbox, sizeOf } from "../outbox.js";
-
-/** What localStorage does, in memory. */
-class Memory {
-  items = new Map();
-  get length() {
-    return this.items.size;
-  }
-  key(index) {
-    return [...this.items.keys()][index] ?? null;
-  }
-  getItem(key) {
-    return this.items.get(key) ?? null;
-  }
-  setItem(key, value) {
-    this.items.set(key, value);
-  }
-  removeItem(key) {
-    this.items.delete(key);
-  }
-}
+import { Memory } from "./cloud.mjs";
 
 const HOUR_MS = 3_600_000;
 const ids = (entries) => entries.map((entry) => entry.request_id);

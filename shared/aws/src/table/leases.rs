@@ -17,18 +17,20 @@
 //! | `spent_prompt_tokens` | N | at most what they consumed |
 //! | `spent_completion_tokens` | N | at most what they consumed |
 //! | `cancelled` | SS | which of `waiting` the learner wants stopped |
+//! | `forgotten` | SS | which of them belong to a conversation that was deleted since: they leave nothing |
 //! | `asked` | SS | listeners that the worker has not seen yet |
 //! | `listening` | SS | listeners that it has taken |
 //! | `messages` | N | length of the conversation after its last turn |
-//! | `rung_at` | N | Unix ms: when a turn was last queued |
+//! | `rung_at` | N | Unix ms: when a turn was last queued again, or ended |
 //! | `rings` | N | how often a turn was queued again |
 //! | `expires_at` | N, TTL | Unix s: 24 h after the newest turn was accepted |
 //!
-//! A listener is one text: request, format, last frame it has or `-`, connection.
+//! A listener is one text: its turn's request, format, last frame it has or `-`, the request that asked,
+//! connection.
 //!
 //! One worker at a time writes here and to the stream, since its every write is conditional on `fence`:
 //! an owner that hangs past its lease can change nothing any more. What a late copy of a call could undo
-//! is guarded as well (`last_seq`). Readers read this item first, then `FramesTable`.
+//! is guarded as well: each names the turn that it is about, and frames only grow. Readers read this item first, then `FramesTable`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -53,23 +55,26 @@ use crate::{
     config::{self, ConfigError},
 };
 
+mod asking;
 mod listener;
 mod standing;
 
+pub use asking::Asked;
 pub use listener::{Listener, Start};
 pub use standing::{Spent, Standing};
 use standing::{number_or_zero, spent, standing};
 
 /// How long a lease holds unless it is renewed. Its owner counts [`SKEW`] less.
-const LEASE: Duration = Duration::from_secs(12);
-/// How far the clocks of two workers may be apart.
+const LEASE: Duration = Duration::from_secs(15);
+/// How far the clocks of two workers may be apart. What lies further ahead than a lease and this was
+/// written by a clock that had jumped, and binds nobody.
 const SKEW: Duration = Duration::from_secs(2);
 /// How long an item outlives the newest turn in it: as long as that turn's request id is remembered.
 const LIFE: Duration = Duration::from_hours(24);
 /// Most turns of one conversation that wait at once: the item is written with every frame.
 const WAITING_MAX: u32 = 100;
 /// Most listeners that wait for a worker to see them.
-const ASKED_MAX: u32 = 20;
+const ASKED_MAX: u32 = 100;
 
 /// Whose turn it is in each conversation.
 #[derive(Debug, Clone)]
@@ -83,6 +88,7 @@ pub struct Leases {
 pub struct Lease {
     user_id: UserId,
     session_id: SessionId,
+    request_id: RequestId,
     fence: u64,
     /// Until when its owner may believe in it, unless a write has renewed it.
     pub believed_until: Timestamp,
@@ -121,17 +127,6 @@ pub enum Written {
     Lost,
 }
 
-/// What became of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// The worker will see it.
-    Recorded,
-    /// The turn does not wait (any more).
-    Over,
-    /// Too many have asked already.
-    TooMany,
-}
-
 impl Leases {
     /// Opens the table that `SPARKLE_TABLE_LEASES` names; makes no call.
     ///
@@ -151,7 +146,8 @@ impl Leases {
             .table_name(&self.table)
             .set_key(Some(key(&turn.user_id, &turn.session_id)))
             .update_expression(
-                "SET waiting = list_append(if_not_exists(waiting, :none), :turn), rung_at = :now, \
+                "SET waiting = list_append(if_not_exists(waiting, :none), :turn), \
+                 rung_at = if_not_exists(rung_at, :now), \
                  leased_until = if_not_exists(leased_until, :zero), \
                  last_seq = if_not_exists(last_seq, :zero), expires_at = :expires_at",
             )
@@ -183,14 +179,17 @@ impl Leases {
                  attempts = if_not_exists(attempts, :zero) + :one, \
                  #owner = :owner, leased_until = :until",
             )
-            .condition_expression("contains(waiting, :request) AND leased_until <= :now")
+            .condition_expression(
+                "contains(waiting, :request) AND (leased_until <= :now OR leased_until > :absurd)",
+            )
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":request", text(&turn.request_id))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":owner", text(owner))
             .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()))
-            .expression_attribute_values(":now", number(now.unix_ms()));
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .expression_attribute_values(":absurd", number(absurd(now).unix_ms()));
         let item = match conditionally(acquire).await? {
             Condition::Held(item) => item,
             Condition::Failed(None) => return Ok(Acquired::Denied(None)),
@@ -204,17 +203,20 @@ impl Leases {
                 item
             }
         };
+        let standing = standing(&item)?;
+        let request_id = standing.waiting.first().cloned();
         Ok(Acquired::Held(Box::new(Held {
             lease: Lease {
                 user_id: turn.user_id.clone(),
                 session_id: turn.session_id.clone(),
+                request_id: request_id.ok_or(TableError::Corrupt("waiting"))?,
                 fence: number_of(&item, "fence")?,
-                believed_until: now.after(LEASE.saturating_sub(SKEW)),
+                believed_until: standing.believed_until(),
             },
             attempt: number_of(&item, "attempts")?,
             length: number_or_zero(&item, "messages")?,
             spent: spent(&item)?,
-            standing: standing(&item)?,
+            standing,
         })))
     }
 
@@ -242,8 +244,11 @@ impl Leases {
                  spent_completion_tokens = :completion",
             )
             // Not older than what is there: a copy of this call may arrive late.
-            .condition_expression("fence = :fence AND last_seq < :last_seq")
+            .condition_expression(
+                "fence = :fence AND waiting[0] = :request AND last_seq < :last_seq",
+            )
             .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":request", text(&lease.request_id))
             .expression_attribute_values(":last_seq", number(last_seq))
             .expression_attribute_values(":tail", AttributeValue::L(frames.collect()))
             .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()))
@@ -256,8 +261,13 @@ impl Leases {
             Condition::Failed(Some(item)) if lease.is_of(&item) => item,
             Condition::Failed(_) => return Ok(Written::Lost),
         };
-        lease.believed_until = now.after(LEASE.saturating_sub(SKEW));
-        Ok(Written::Kept(standing(&item)?))
+        let standing = standing(&item)?;
+        if !standing.is_first(&lease.request_id) {
+            return Ok(Written::Lost);
+        }
+        // As it stands there: the first try may have been long ago.
+        lease.believed_until = standing.believed_until();
+        Ok(Written::Kept(standing))
     }
 
     /// How things stand under a lease. Cost: one strongly consistent read.
@@ -285,8 +295,9 @@ impl Leases {
         let take = self
             .update(&lease.user_id, &lease.session_id)
             .update_expression("SET listening = :listening DELETE asked :asked")
-            .condition_expression("fence = :fence")
+            .condition_expression("fence = :fence AND waiting[0] = :request")
             .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":request", text(&lease.request_id))
             .expression_attribute_values(":asked", listener::set(asked))
             .expression_attribute_values(":listening", listener::set(listening));
         match conditionally(take).await? {
@@ -300,154 +311,50 @@ impl Leases {
     ///
     /// # Errors
     /// [`TableError`].
-    pub async fn drop_first(&self, lease: &Lease, first: &RequestId) -> Result<(), TableError> {
+    pub async fn drop_first(
+        &self,
+        lease: &Lease,
+        known: &Standing,
+        now: Timestamp,
+    ) -> Result<(), TableError> {
+        let next = Next::after(lease, known, None, now);
         let drop = self
             .update(&lease.user_id, &lease.session_id)
-            .update_expression(NEXT)
-            .condition_expression("fence = :fence AND waiting[0] = :request")
-            .expression_attribute_values(":fence", number(lease.fence))
-            .expression_attribute_values(":request", text(first))
-            .expression_attribute_values(":requests", AttributeValue::Ss(vec![first.to_string()]))
-            .expression_attribute_values(":zero", number(0));
+            .update_expression(next.update)
+            .condition_expression(OWN)
+            .set_expression_attribute_values(Some(next.values));
         conditionally(drop).await?;
         Ok(())
     }
 
     /// The write that ends the first turn and gives the lease back. It fails if the lease is lost, or if
-    /// somebody has asked to listen who is not among `known`.
+    /// the learner asked for something that is not `known`. `length` is the conversation's, if it grows.
     pub(super) fn finish(
         &self,
         lease: &Lease,
-        first: &RequestId,
         known: &Standing,
         length: Option<u64>,
+        now: Timestamp,
     ) -> Result<Update, BuildError> {
-        let nobody_else = match known.asked.as_slice() {
-            [] => "attribute_not_exists(asked)",
-            _ => "asked = :asked",
-        };
-        let finish = Update::builder()
+        let mut next = Next::after(lease, known, length, now);
+        let mut condition = OWN.to_owned();
+        if known.asked.is_empty() {
+            condition.push_str(" AND attribute_not_exists(asked)");
+        } else {
+            condition.push_str(" AND asked = :asked");
+            let asked = AttributeValue::Ss(known.asked.clone());
+            next.values.insert(":asked".to_owned(), asked);
+        }
+        if !known.is_forgotten(&lease.request_id) {
+            condition.push_str(" AND NOT contains(forgotten, :request)");
+        }
+        Update::builder()
             .table_name(&self.table)
             .set_key(Some(key(&lease.user_id, &lease.session_id)))
-            .condition_expression(format!(
-                "fence = :fence AND waiting[0] = :request AND {nobody_else}"
-            ))
-            .expression_attribute_values(":fence", number(lease.fence))
-            .expression_attribute_values(":request", text(first))
-            .expression_attribute_values(":requests", AttributeValue::Ss(vec![first.to_string()]))
-            .expression_attribute_values(":zero", number(0));
-        let finish = match known.asked.as_slice() {
-            [] => finish,
-            asked => {
-                finish.expression_attribute_values(":asked", AttributeValue::Ss(asked.to_vec()))
-            }
-        };
-        match length {
-            Some(length) => finish
-                .update_expression(NEXT.replacen("SET ", "SET messages = :messages, ", 1))
-                .expression_attribute_values(":messages", number(length)),
-            None => finish.update_expression(NEXT),
-        }
-        .build()
-    }
-
-    /// How things stand in a conversation; none if nothing was asked in it lately.
-    /// Cost: one strongly consistent read.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn find(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<Standing>, TableError> {
-        let item = self.item(user, session).await?;
-        item.as_ref().map(standing).transpose()
-    }
-
-    /// Asks for a turn to be stopped; whether it waits or runs at all. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn cancel(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        request: &RequestId,
-    ) -> Result<bool, TableError> {
-        let cancel = self
-            .update(user, session)
-            .update_expression("ADD cancelled :requests")
-            .condition_expression("contains(waiting, :request)")
-            .expression_attribute_values(":request", text(request))
-            .expression_attribute_values(
-                ":requests",
-                AttributeValue::Ss(vec![request.to_string()]),
-            );
-        Ok(matches!(conditionally(cancel).await?, Condition::Held(_)))
-    }
-
-    /// Asks for a turn's frames, from its worker. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn ask(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        listener: &Listener,
-    ) -> Result<Asked, TableError> {
-        let ask = self
-            .update(user, session)
-            .update_expression("ADD asked :asked")
-            .condition_expression(
-                "contains(waiting, :request) AND (attribute_not_exists(asked) OR size(asked) < :most)",
-            )
-            .expression_attribute_values(":request", text(&listener.request_id))
-            .expression_attribute_values(":asked", listener::set(std::slice::from_ref(listener)))
-            .expression_attribute_values(":most", number(ASKED_MAX));
-        match conditionally(ask).await? {
-            Condition::Held(_) => Ok(Asked::Recorded),
-            Condition::Failed(item) => {
-                let found = standing(&item.unwrap_or_default())?;
-                Ok(if found.waits(&listener.request_id) {
-                    Asked::TooMany
-                } else {
-                    Asked::Over
-                })
-            }
-        }
-    }
-
-    /// Notes that the first turn is queued again, unless a worker held the lease within `silence` or
-    /// somebody else queued one: returns the number of this ring and the turn. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn ring(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        silence: Duration,
-        now: Timestamp,
-    ) -> Result<Option<(u64, RequestId)>, TableError> {
-        let silence_ms = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
-        let ring = self
-            .update(user, session)
-            .update_expression("SET rings = if_not_exists(rings, :zero) + :one, rung_at = :now")
-            .condition_expression(
-                "attribute_exists(waiting[0]) AND leased_until <= :before AND rung_at <= :before",
-            )
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":now", number(now.unix_ms()))
-            .expression_attribute_values(":before", number(now.unix_ms() - silence_ms));
-        let Condition::Held(item) = conditionally(ring).await? else {
-            return Ok(None);
-        };
-        let first = standing(&item)?.waiting.into_iter().next();
-        let first = first.ok_or(TableError::Corrupt("waiting"))?;
-        Ok(Some((number_of(&item, "rings")?, first)))
+            .update_expression(next.update)
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(next.values))
+            .build()
     }
 
     fn update(&self, user: &UserId, session: &SessionId) -> UpdateItemFluentBuilder {
@@ -470,12 +377,51 @@ impl Leases {
     }
 }
 
-/// The next turn's turn.
-const NEXT: &str = "SET leased_until = :zero, attempts = :zero, last_seq = :zero \
-     REMOVE waiting[0], tail, spent_attempts, spent_prompt_tokens, spent_completion_tokens \
-     DELETE cancelled :requests";
+/// What a worker's write to its own turn rests on.
+const OWN: &str = "fence = :fence AND waiting[0] = :request";
+
+/// The next turn's turn: the first is taken off, with all that was kept for it.
+struct Next {
+    update: String,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Next {
+    fn after(lease: &Lease, known: &Standing, length: Option<u64>, now: Timestamp) -> Self {
+        let request = &lease.request_id;
+        let mut update = "SET leased_until = :zero, attempts = :zero, last_seq = :zero, \
+             rung_at = :now"
+            .to_owned();
+        let mut values = HashMap::from([
+            (":fence".to_owned(), number(lease.fence)),
+            (":request".to_owned(), text(request)),
+            (":requests".to_owned(), set([request.to_string()])),
+            (":zero".to_owned(), number(0)),
+            (":now".to_owned(), number(now.unix_ms())),
+        ]);
+        if let Some(length) = length {
+            update.push_str(", messages = :messages");
+            values.insert(":messages".to_owned(), number(length));
+        }
+        update.push_str(
+            " REMOVE waiting[0], tail, spent_attempts, spent_prompt_tokens, \
+             spent_completion_tokens DELETE cancelled :requests, forgotten :requests",
+        );
+        let unheard = known.asked(request);
+        if !unheard.is_empty() {
+            update.push_str(", asked :unheard");
+            values.insert(":unheard".to_owned(), listener::set(&unheard));
+        }
+        Self { update, values }
+    }
+}
 
 impl Lease {
+    /// The turn that it was taken for.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
     /// Stands for this lease and no other.
     pub(super) fn digest(&self) -> String {
         let fence = self.fence.to_string();
@@ -505,6 +451,15 @@ async fn conditionally(update: UpdateItemFluentBuilder) -> Result<Condition, Tab
             _ => Err(error.into()),
         },
     }
+}
+
+fn set(words: impl IntoIterator<Item = String>) -> AttributeValue {
+    AttributeValue::Ss(words.into_iter().collect())
+}
+
+/// Later than any lease can hold.
+fn absurd(now: Timestamp) -> Timestamp {
+    now.after(LEASE).after(SKEW)
 }
 
 fn key(user: &UserId, session: &SessionId) -> HashMap<String, AttributeValue> {

@@ -182,7 +182,10 @@ impl Turns {
             if let Some(refused) = refused(cancelled, digest)? {
                 return Ok(refused);
             }
-            // Another call was writing one of the two at the same moment.
+            // Another call was writing one of the two at the same moment: perhaps a copy of this one.
+            if let Some(item) = self.item(&turn.user_id, &turn.request_id, now).await? {
+                return before(&item, digest);
+            }
             if tries >= CONTENDED_TRIES_MAX {
                 return Err(error.into());
             }
@@ -226,6 +229,16 @@ impl Turns {
         request: &RequestId,
         now: Timestamp,
     ) -> Result<Option<Turn>, TableError> {
+        let item = self.item(user, request, now).await?;
+        item.as_ref().map(turn_of).transpose()
+    }
+
+    async fn item(
+        &self,
+        user: &UserId,
+        request: &RequestId,
+        now: Timestamp,
+    ) -> Result<Option<Item>, TableError> {
         let get = self
             .dynamo
             .get_item()
@@ -233,8 +246,7 @@ impl Turns {
             .set_key(Some(turn_key(user, request)))
             .consistent_read(true);
         let item = get.send().await?.item;
-        let live = item.filter(|item| !is_expired(item, now.unix_seconds()));
-        live.as_ref().map(turn_of).transpose()
+        Ok(item.filter(|item| !is_expired(item, now.unix_seconds())))
     }
 
     /// Keeps frames that the lease is about to forget. Keeping them again, or fewer of them, changes
@@ -251,8 +263,12 @@ impl Turns {
             .put_item()
             .table_name(&self.frames)
             .expression_attribute_values(":last_seq", number(last.seq))
+            // Of an earlier turn under the same request id, whose time is over.
+            .expression_attribute_values(":expires_at", number(expiry(turn)))
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(seq) OR last_seq < :last_seq");
+            .condition_expression(
+                "attribute_not_exists(seq) OR last_seq < :last_seq OR expires_at < :expires_at",
+            );
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
@@ -368,7 +384,7 @@ impl Turns {
             Gain::Answer { length, .. } => Some(length + 2),
             Gain::Nothing | Gain::Failure => None,
         };
-        let released = leases.finish(ending.lease, &turn.request_id, ending.known, length)?;
+        let released = leases.finish(ending.lease, ending.known, length, ending.at)?;
         let update = |update| TransactWriteItem::builder().update(update).build();
         let mut writes = vec![update(released), update(finished)];
         if let Some(item) = segment(turn, ending.frames) {
@@ -397,15 +413,20 @@ fn refused(
         return Ok(None);
     };
     if let Some(item) = of_turn.item() {
-        let is_same = text_of(item, "digest")? == digest;
-        return Ok(Some(if is_same {
-            Begun::Before(turn_of(item)?)
-        } else {
-            Begun::Different
-        }));
+        return before(item, digest).map(Some);
     }
     let is_full = of_line.code() == Some("ConditionalCheckFailed");
     Ok(is_full.then_some(Begun::Full))
+}
+
+/// What a request was that is known already.
+fn before(item: &Item, digest: &str) -> Result<Begun, TableError> {
+    let is_same = text_of(item, "digest")? == digest;
+    Ok(if is_same {
+        Begun::Before(turn_of(item)?)
+    } else {
+        Begun::Different
+    })
 }
 
 fn turn_of(item: &Item) -> Result<Turn, TableError> {

@@ -16,6 +16,8 @@ pub struct Listener {
     pub destination: Destination,
     /// From where on.
     pub start: Start,
+    /// The request that asked: what tells it from another wish of the same connection.
+    pub asked_by: RequestId,
 }
 
 /// From where on a listener wants frames.
@@ -38,7 +40,7 @@ impl Start {
 }
 
 impl Listener {
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let Destination {
             connection_id,
             format,
@@ -48,18 +50,19 @@ impl Listener {
             Start::After(seq) => seq.to_string(),
         };
         format!(
-            "{} {} {}. {start} {connection_id}",
+            "{} {} {}. {start} {} {connection_id}",
             self.request_id,
             job::codec_word(format.codec),
             format.encoding.as_str(),
+            self.asked_by,
         )
     }
 
     /// None for what no release of ours wrote.
     fn of_text(text: &str) -> Option<Self> {
-        let mut words = text.splitn(5, ' ');
+        let mut words = text.splitn(6, ' ');
         let (request, codec, encoding) = (words.next()?, words.next()?, words.next()?);
-        let (start, connection) = (words.next()?, words.next()?);
+        let (start, asked_by, connection) = (words.next()?, words.next()?, words.next()?);
         Some(Self {
             request_id: RequestId::parse(request).ok()?,
             destination: Destination {
@@ -73,6 +76,7 @@ impl Listener {
                 "-" => Start::Whole,
                 seq => Start::After(seq.parse().ok()?),
             },
+            asked_by: RequestId::parse(asked_by).ok()?,
         })
     }
 }
@@ -110,6 +114,7 @@ mod tests {
                         },
                     },
                     start,
+                    asked_by: RequestId::parse("r-2").unwrap(),
                 };
                 assert_eq!(Listener::of_text(&listener.to_text()), Some(listener));
             }

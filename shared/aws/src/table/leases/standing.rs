@@ -9,7 +9,10 @@ use sparkle_core::{
     unit::{Timestamp, TokenUsage},
 };
 
-use super::listener::{self, Listener};
+use super::{
+    SKEW, absurd,
+    listener::{self, Listener},
+};
 use crate::table::{Item, TableError, number_of};
 
 /// How things stand in a conversation.
@@ -23,6 +26,8 @@ pub struct Standing {
     pub tail: Vec<StoredFrame>,
     leased_until: Timestamp,
     rung_at: Timestamp,
+    rings: u64,
+    forgotten: Vec<String>,
     cancelled: Vec<String>,
     pub(super) asked: Vec<String>,
     listening: Vec<String>,
@@ -40,12 +45,30 @@ pub struct Spent {
 impl Standing {
     /// Whether a worker holds the lease.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.leased_until > now
+        self.leased_until > now && self.leased_until <= absurd(now)
     }
 
-    /// Whether no worker has held the lease for `span`, nor was told to take it.
+    /// Until when the owner may believe in its lease.
+    pub(super) fn believed_until(&self) -> Timestamp {
+        let skew_ms = i64::try_from(SKEW.as_millis()).unwrap_or(0);
+        Timestamp::from_unix_ms(self.leased_until.unix_ms() - skew_ms)
+    }
+
+    /// Whether nothing has moved for `span`: no worker held the lease, none ended a turn, and none was
+    /// told to.
     pub fn is_abandoned(&self, span: Duration, now: Timestamp) -> bool {
-        self.leased_until.after(span) <= now && self.rung_at.after(span) <= now
+        let is_past = |at: Timestamp| at.after(span) <= now || at > absurd(now);
+        is_past(self.leased_until) && is_past(self.rung_at)
+    }
+
+    /// The number of the next ring.
+    pub fn next_ring(&self) -> u64 {
+        self.rings.saturating_add(1)
+    }
+
+    /// Whether a turn is to leave nothing in its conversation.
+    pub fn is_forgotten(&self, request: &RequestId) -> bool {
+        self.forgotten.iter().any(|id| id == request.as_str())
     }
 
     /// Whether a turn is not over.
@@ -68,10 +91,11 @@ impl Standing {
         listener::of_request(&self.asked, request)
     }
 
-    /// Stands for those who have asked.
+    /// Stands for what the learner has asked.
     pub(in crate::table) fn digest(&self) -> String {
         let asked: Vec<&str> = self.asked.iter().map(String::as_str).collect();
-        id::digest(&asked)
+        let forgotten: Vec<&str> = self.forgotten.iter().map(String::as_str).collect();
+        id::digest(&[&id::digest(&asked), &id::digest(&forgotten)])
     }
 
     /// Who was taken by the worker of a turn.
@@ -109,6 +133,8 @@ pub(super) fn standing(item: &Item) -> Result<Standing, TableError> {
         tail: tail.collect::<Result<_, _>>()?,
         leased_until: Timestamp::from_unix_ms(number_or_zero(item, "leased_until")?),
         rung_at: Timestamp::from_unix_ms(number_or_zero(item, "rung_at")?),
+        rings: number_or_zero(item, "rings")?,
+        forgotten: set("forgotten"),
         cancelled: set("cancelled"),
         asked: set("asked"),
         listening: set("listening"),
