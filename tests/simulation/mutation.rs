@@ -276,21 +276,3 @@ fn strip(call: &mut Call, table: &str, mark: &str, taken: &str, unused: &[&str])
     call.rewrite(|asked| *asked = body);
     Mutated::Changed
 }
-
-/// MEND (local, not to be kept): a late copy of a record is refused once the lease was given back.
-pub(crate) fn mend(call: &mut Call) {
-    if call.operation != "UpdateItem" || call.table() != "LeasesTable" {
-        return;
-    }
-    let condition = call.body["ConditionExpression"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    if condition.contains("last_seq < :last_seq") || names(call, ":listening") {
-        call.rewrite(|body| {
-            body["ConditionExpression"] =
-                Value::String(format!("{condition} AND leased_until > :mend"));
-            body["ExpressionAttributeValues"][":mend"] = serde_json::json!({ "N": "0" });
-        });
-    }
-}

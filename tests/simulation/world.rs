@@ -42,7 +42,6 @@ pub(crate) struct World {
     pub(crate) streams: Mutex<BTreeMap<u32, (String, String)>>,
     mutation: Option<Mutation>,
     effects: AtomicU64,
-    is_mended: bool,
     sockets: Mutex<BTreeMap<String, Socket>>,
     /// Calls that left their process: they arrive whatever becomes of it.
     flights: Mutex<JoinSet<()>>,
@@ -71,7 +70,6 @@ impl World {
             streams: Mutex::default(),
             mutation,
             effects: AtomicU64::new(0),
-            is_mended: crate::flag("--mended").is_some(),
             sockets: Mutex::default(),
             flights: Mutex::default(),
         })
@@ -191,13 +189,6 @@ impl World {
             }
             let response = Response::builder().status(status);
             return response.body(Bytes::new()).unwrap();
-        }
-        if self.is_mended
-            && !call.body["ExpressionAttributeValues"]
-                .get(":mend")
-                .is_some()
-        {
-            crate::mutation::mend(call);
         }
         let mutated = self.mutate(call, process);
         if mutated == Mutated::Pretended {
