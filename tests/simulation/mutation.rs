@@ -9,6 +9,8 @@ use crate::engines::{Call, Service};
 pub(crate) enum Mutation {
     /// Frames are recorded whoever holds the lease.
     RecordUnfenced,
+    /// Frames are recorded of a turn that is not the first.
+    RecordAnyTurn,
     /// Frames are recorded although newer ones are.
     RecordOlder,
     /// A turn is ended whoever holds the lease.
@@ -19,6 +21,8 @@ pub(crate) enum Mutation {
     FinishTwice,
     /// A turn is ended although somebody has just asked to listen.
     FinishUnheard,
+    /// Who is heard already asks again.
+    AskTwice,
     /// A conversation grows whatever its length is.
     AppendAnyLength,
     /// A lease is taken that is another's.
@@ -37,7 +41,7 @@ pub(crate) enum Mutation {
     SendTwice,
     /// Each queued message is in a group of its own.
     NoGroups,
-    /// A turn is queued again as often as anybody asks.
+    /// A ring counts that another one is ahead of.
     RingFreely,
     /// Transactions are not recognized when they come again.
     NoTokens,
@@ -61,13 +65,15 @@ pub(crate) enum Mutated {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::RecordUnfenced,
+        Self::RecordAnyTurn,
         Self::RecordOlder,
         Self::FinishUnfenced,
         Self::FinishAnyTurn,
         Self::FinishTwice,
         Self::FinishUnheard,
+        Self::AskTwice,
         Self::AppendAnyLength,
         Self::AcquireLive,
         Self::BeginTwice,
@@ -87,11 +93,13 @@ impl Mutation {
     pub(crate) fn line(self) -> &'static str {
         match self {
             Self::RecordUnfenced => "leases.record: fence = :fence",
+            Self::RecordAnyTurn => "leases.record: waiting[0] = :request",
             Self::RecordOlder => "leases.record: last_seq < :last_seq",
             Self::FinishUnfenced => "leases.finish: fence = :fence",
             Self::FinishAnyTurn => "leases.finish: waiting[0] = :request",
             Self::FinishTwice => "turns.finish: state = queued",
             Self::FinishUnheard => "leases.finish: asked is as known",
+            Self::AskTwice => "leases.ask: NOT contains(listening, :this)",
             Self::AppendAnyLength => "conversations.append: messages = :length",
             Self::AcquireLive => "leases.acquire: leased_until <= :now",
             Self::BeginTwice => "turns.begin: attribute_not_exists(request_id)",
@@ -101,101 +109,10 @@ impl Mutation {
             Self::StaleReads => "ConsistentRead",
             Self::SendTwice => "queue.send: MessageDeduplicationId",
             Self::NoGroups => "queue.send: MessageGroupId",
-            Self::RingFreely => "leases.ring: leased_until, rung_at <= :before",
-            Self::NoTokens => "ClientRequestToken",
-            Self::NeverRing => "queue.send_again",
-            Self::NeverCancel => "leases.cancel",
-        }
-    }
-
-    /// Changes a call as if the line were not there. `number` is another for each call.
-    pub(crate) fn apply(self, call: &mut Call, number: u64) -> Mutated {
-        let update = |call: &mut Call, mark: &str, taken: &str, unused: &[&str]| {
-            strip(call, "LeasesTable", mark, taken, unused)
-        };
-        let is = |call: &Call, operation: &str| call.operation == operation;
-        match self {
-            Self::RecordUnfenced => update(
-                call,
-                "last_seq < :last_seq",
-                "fence = :fence AND ",
-                &[":fence"],
-            ),
-            Self::RecordOlder => update(
-                call,
-                "last_seq < :last_seq",
-                " AND last_seq < :last_seq",
-                &[],
-            ),
-            Self::FinishUnfenced => update(
-                call,
-                "waiting[0] = :request",
-                "fence = :fence AND ",
-                &[":fence"],
-            ),
-            Self::FinishAnyTurn => update(
-                call,
-                "waiting[0] = :request",
-                " AND waiting[0] = :request",
-                &[":request"],
-            ),
-            Self::FinishUnheard => update(
-                call,
-                "waiting[0] = :request",
-                " AND attribute_not_exists(asked)",
-                &[],
-            ),
-            Self::FinishTwice => strip(
-                call,
-                "TurnsTable",
-                "#state = :queued",
-                "#state = :queued",
-                &[":queued"],
-            ),
-            Self::AppendAnyLength => {
-                let first = "attribute_not_exists(session_id)";
-                let later = strip(
-                    call,
-                    "SessionsTable",
-                    "messages = :length",
-                    "messages = :length",
-                    &[":length"],
-                );
-                match later {
-                    Mutated::Untouched => strip(call, "SessionsTable", first, first, &[]),
-                    changed => changed,
-                }
+            Self::RingFreely => {
+                let once = "attribute_not_exists(rings) OR rings < :rings";
+                update(call, once, once, &[])
             }
-            Self::AcquireLive => update(
-                call,
-                "contains(waiting, :request) AND leased_until <= :now",
-                " AND leased_until <= :now",
-                &[":now"],
-            ),
-            Self::BeginTwice => {
-                let once = "attribute_not_exists(request_id) OR expires_at <= :now";
-                strip(call, "TurnsTable", once, once, &[":now"])
-            }
-            Self::TakeUnfenced if names(call, ":listening") => {
-                update(call, "fence = :fence", "fence = :fence", &[":fence"])
-            }
-            Self::NotHeld if is(call, "ChangeMessageVisibility") => Mutated::Pretended,
-            Self::NotKept if is(call, "PutItem") && call.table() == "FramesTable" => {
-                Mutated::Pretended
-            }
-            Self::StaleReads if is(call, "GetItem") || is(call, "Query") => Mutated::Stale,
-            Self::SendTwice if is(call, "SendMessage") => {
-                set(call, "MessageDeduplicationId", format!("free-{number}"))
-            }
-            Self::NoGroups if is(call, "SendMessage") => {
-                set(call, "MessageGroupId", format!("free-{number}"))
-            }
-            Self::RingFreely => update(
-                call,
-                "attribute_exists(waiting[0]) AND leased_until <= :before AND rung_at <= :before",
-                " AND leased_until <= :before AND rung_at <= :before",
-                &[":before"],
-            ),
             Self::NoTokens if is(call, "TransactWriteItems") => {
                 call.rewrite(|body| {
                     body.as_object_mut().unwrap().remove("ClientRequestToken");
