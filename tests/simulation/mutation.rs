@@ -109,6 +109,90 @@ impl Mutation {
             Self::StaleReads => "ConsistentRead",
             Self::SendTwice => "queue.send: MessageDeduplicationId",
             Self::NoGroups => "queue.send: MessageGroupId",
+            Self::RingFreely => "leases.note_ring: rings < :rings",
+            Self::NoTokens => "ClientRequestToken",
+            Self::NeverRing => "queue.send_again",
+            Self::NeverCancel => "leases.cancel",
+        }
+    }
+
+    /// Changes a call as if the line were not there. `number` is another for each call.
+    pub(crate) fn apply(self, call: &mut Call, number: u64) -> Mutated {
+        let update = |call: &mut Call, mark: &str, taken: &str, unused: &[&str]| {
+            strip(call, "LeasesTable", mark, taken, unused)
+        };
+        let is = |call: &Call, operation: &str| call.operation == operation;
+        match self {
+            Self::RecordUnfenced => update(
+                call,
+                "last_seq < :last_seq",
+                "fence = :fence AND ",
+                &[":fence"],
+            ),
+            Self::RecordAnyTurn => {
+                let turn = " AND waiting[0] = :request";
+                update(call, "last_seq < :last_seq", turn, &[":request"])
+            }
+            Self::RecordOlder => update(
+                call,
+                "last_seq < :last_seq",
+                " AND last_seq < :last_seq",
+                &[],
+            ),
+            Self::FinishUnfenced => update(call, "asked", "fence = :fence AND ", &[":fence"]),
+            Self::FinishAnyTurn => update(call, "asked", "waiting[0] = :request AND ", &[]),
+            Self::FinishUnheard => update(call, "asked", " AND attribute_not_exists(asked)", &[]),
+            Self::AskTwice => update(
+                call,
+                ":most",
+                " AND NOT contains(listening, :this)",
+                &[":this"],
+            ),
+            Self::FinishTwice => strip(
+                call,
+                "TurnsTable",
+                "#state = :queued",
+                "#state = :queued",
+                &[":queued"],
+            ),
+            Self::AppendAnyLength => {
+                let first = "attribute_not_exists(session_id)";
+                let later = strip(
+                    call,
+                    "SessionsTable",
+                    "messages = :length",
+                    "messages = :length",
+                    &[":length"],
+                );
+                match later {
+                    Mutated::Untouched => strip(call, "SessionsTable", first, first, &[]),
+                    changed => changed,
+                }
+            }
+            Self::AcquireLive => update(
+                call,
+                "contains(waiting, :request)",
+                " AND (leased_until <= :now OR leased_until > :absurd)",
+                &[":now", ":absurd"],
+            ),
+            Self::BeginTwice => {
+                let once = "attribute_not_exists(request_id) OR expires_at <= :now";
+                strip(call, "TurnsTable", once, once, &[":now"])
+            }
+            Self::TakeUnfenced if names(call, ":listening") => {
+                update(call, "fence = :fence", "fence = :fence AND ", &[":fence"])
+            }
+            Self::NotHeld if is(call, "ChangeMessageVisibility") => Mutated::Pretended,
+            Self::NotKept if is(call, "PutItem") && call.table() == "FramesTable" => {
+                Mutated::Pretended
+            }
+            Self::StaleReads if is(call, "GetItem") || is(call, "Query") => Mutated::Stale,
+            Self::SendTwice if is(call, "SendMessage") => {
+                set(call, "MessageDeduplicationId", format!("free-{number}"))
+            }
+            Self::NoGroups if is(call, "SendMessage") => {
+                set(call, "MessageGroupId", format!("free-{number}"))
+            }
             Self::RingFreely => {
                 let once = "attribute_not_exists(rings) OR rings < :rings";
                 update(call, once, once, &[])
