@@ -7,13 +7,13 @@ use sparkle_tests::{Client, Folder, Options, Stack, http, request, root};
 use crate::provider::Provider;
 
 /// A stack whose faults can be changed while it runs.
-struct Faulty {
-    stack: Stack,
+pub(crate) struct Faulty {
+    pub(crate) stack: Stack,
     _folder: Folder,
 }
 
 impl Faulty {
-    async fn start(options: Options, plan: &str) -> Result<Self> {
+    pub(crate) async fn start(options: Options, plan: &str) -> Result<Self> {
         let folder = Folder::new()?;
         let file = folder.path().join("faults.yaml");
         std::fs::write(&file, plan)?;
@@ -27,7 +27,7 @@ impl Faulty {
     }
 
     /// Replaces the plan.
-    async fn plan(&self, plan: &str) -> Result<()> {
+    pub(crate) async fn plan(&self, plan: &str) -> Result<()> {
         let url = format!("{}/_sparkle/faults", self.stack.address("http"));
         let answer = http().put(url).body(plan.to_owned()).send().await?;
         let status = answer.status();
@@ -36,13 +36,13 @@ impl Faulty {
     }
 
     /// How many faults the rule of this place has injected.
-    async fn injected(&self, rule: usize) -> Result<u64> {
+    pub(crate) async fn injected(&self, rule: usize) -> Result<u64> {
         let plan: Value = serde_json::from_str(&self.stack.get("/_sparkle/faults").await?)?;
         plan["rules"][rule]["injected"].as_u64().context("no count")
     }
 }
 
-async fn entries(client: &mut Client, session: &str) -> Result<Vec<Value>> {
+pub(crate) async fn entries(client: &mut Client, session: &str) -> Result<Vec<Value>> {
     let history = client
         .ask("history", json!({ "session_id": session }))
         .await?;
@@ -52,7 +52,7 @@ async fn entries(client: &mut Client, session: &str) -> Result<Vec<Value>> {
 
 /// Says something that the offline model answers with these pieces, as slowly as they come to be
 /// frames of their own.
-fn script(pieces: &[&str]) -> String {
+pub(crate) fn script(pieces: &[&str]) -> String {
     format!("#script {}", json!({ "pieces": pieces, "pause_ms": 60 }))
 }
 
@@ -356,7 +356,7 @@ async fn a_plan_that_is_wrong_is_refused_and_the_one_before_stays() -> Result<()
     assert_eq!(foreign.status().as_u16(), 403);
     let plan: Value = serde_json::from_str(&faulty.stack.get("/_sparkle/faults").await?)?;
     assert_eq!(plan["seed"], 7);
-    assert_eq!(plan["rules"].as_array().map(Vec::len), Some(6));
+    assert_eq!(plan["rules"].as_array().map(Vec::len), Some(7));
     assert_eq!(plan["rules"][0]["name"], "throttled");
 
     let plain = Stack::start().await?;

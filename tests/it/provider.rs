@@ -42,6 +42,10 @@ impl Provider {
         Ok(serde_json::from_str(&text)?)
     }
 
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     async fn stack(&self) -> Result<Stack> {
         self.options().start().await
     }

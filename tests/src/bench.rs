@@ -256,7 +256,15 @@ impl Process {
     /// # Errors
     /// This is not Linux.
     pub fn consumption(&self) -> Result<BTreeMap<String, Consumption>> {
-        consumption(self.child.id().context("the stack has ended")?)
+        consumption(self.pid()?)
+    }
+
+    /// Its id.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the stack has ended")
     }
 
     /// Kills it.

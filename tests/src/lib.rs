@@ -2,8 +2,10 @@
 //! that speaks to it over the wire.
 
 pub mod bench;
+pub mod follow;
 pub mod foreign;
 pub mod load;
+pub mod processes;
 pub mod stream;
 
 use std::{

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
         at,
         clock,
         audiences: Vec::new(),
-        has_lost: false,
+        may_have_ended: false,
     };
     Box::pin(session.serve(record)).await?;
     // Behind a dead worker's message all that follow in the group are hidden; behind this one, as long as
@@ -101,7 +101,8 @@ struct Session<'a> {
     clock: Clock,
     /// Of the turns that were run, which may not have taken their last frames yet.
     audiences: Vec<Audience>,
-    has_lost: bool,
+    /// Whether a turn may have been ended here without its last frames being posted.
+    may_have_ended: bool,
 }
 
 impl Session<'_> {
@@ -180,7 +181,7 @@ impl Session<'_> {
                 finished_at,
             }) => {
                 let is_late = finished_at.after(SILENCE_MIN) <= clock.now();
-                if self.has_lost || (record.is_redelivered() && is_late) {
+                if self.may_have_ended || (record.is_redelivered() && is_late) {
                     turn::say_again(app, job, last_seq, clock.now()).await?;
                 }
                 info!("turn is over already");
@@ -235,10 +236,10 @@ impl Session<'_> {
                 self.audiences.push(audience);
                 Ok(Ran::ToTheEnd)
             }
-            Err(Stop::Lost) => {
+            Err(stop @ (Stop::Lost | Stop::LostAtTheEnd)) => {
                 warn!("the lease was lost, another goes on");
                 metric::count("lease_losses_total", 1, &[], clock.now());
-                self.has_lost = true;
+                self.may_have_ended |= matches!(stop, Stop::LostAtTheEnd);
                 Ok(Ran::UntilTheLeaseWasLost)
             }
             Err(Stop::Failed(failure)) => Err(failure),

@@ -47,6 +47,8 @@ const END_TIME: Duration = Duration::from_secs(30);
 pub(crate) enum Stop {
     /// Its lease is another's.
     Lost,
+    /// The same, but it may have been ended before, and nobody was told.
+    LostAtTheEnd,
     /// A later delivery may succeed.
     Failed(Failure),
 }
@@ -261,7 +263,7 @@ impl Attempt<'_> {
         let at = self.clock.now();
         let reply = self.entry(Speaker::Assistant, &answer.text, at);
         let frames = stream.tail_with(last);
-        let (mut is_deleted, mut tries) = (false, 0);
+        let (mut is_deleted, mut may_be_ended, mut tries) = (false, false, 0);
         loop {
             tries += 1;
             let gain = match &answer.end {
@@ -297,10 +299,14 @@ impl Attempt<'_> {
             };
             warn!(error = causes(&error), "the turn is not ended yet");
             if is_away(&error) {
+                may_be_ended = true;
                 sleep(FINISH_PAUSE).await;
             }
             // Lost, or somebody asked to listen, or the answer to an earlier try was lost.
-            stream.look().await?;
+            stream.look().await.map_err(|stop| match stop {
+                Stop::Lost if may_be_ended => Stop::LostAtTheEnd,
+                stop => stop,
+            })?;
             if !stream.standing().waits(&job.request_id) {
                 return Ok(());
             }

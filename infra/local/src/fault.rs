@@ -14,14 +14,14 @@
 //!     target: dynamodb     # dynamodb, sqs, connections, llm or "*"
 //!     call: PutItem        # see below; "*" if left out
 //!     function: ws-message # who calls; "*" if left out
-//!     fault: status        # status, delay, cut or duplicate
+//!     fault: status        # status, delay, cut, kill or duplicate
 //!     status: 400
 //!     probability: 0.5     # of each call that matches; 1 if left out
 //!     after: 2             # leaves the first 2 that match alone; 0 if left out
 //!     times: 3             # at most 3 faults; no limit if left out
 //! ```
 //!
-//! A call is DynamoDB's or SQS's operation, for `connections` `POST`, `GET` or `DELETE`, and for
+//! A call is an operation of DynamoDB on items or of SQS on messages, for `connections` `POST`, `GET` or `DELETE`, and for
 //! `llm` the path, such as `/v1/chat/completions`. The target `llm` is there if the functions use a
 //! provider, so with `SPARKLE_LLM_BASE_URL`.
 //!
@@ -30,7 +30,12 @@
 //! | `status` | `status` 400 to 599, `error`, `moment` | answers with this status, in the service's own words: `error` names the error, else the one usual for the status |
 //! | `delay` | `delay_ms`, `jitter_ms`, `moment` | waits so long, more or less by up to the jitter |
 //! | `cut` | `moment`, `bytes` | drops the connection; with `bytes`, once so much of the answer's body has passed |
+//! | `kill` | `moment`, `bytes` | kills the process that calls with SIGKILL, where `cut` would cut it off |
 //! | `duplicate` | `answer` | does the call twice and returns the `second` answer, or the `first` |
+//!
+//! With `call`, `function`, `moment` and `after` a `kill` names one point of a function: the second frame
+//! that the worker posts is `target: connections, call: POST, function: turn-worker, after: 1, times: 1`.
+//! Lambda reports such a death as any other, and starts another process when it needs one.
 //!
 //! The moment is `before` the effect, of which the service then never learns, or `after` it, of
 //! which the caller never learns; `before` if left out.
@@ -67,7 +72,10 @@ use axum::{
 use reqwest::Url;
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::{
+    lambda::{Executable, INSTANCE, Processes},
+    metrics::Metrics,
+};
 pub use plan::PlanError;
 use plan::{Call, Fault, Plan, Target};
 
@@ -124,6 +132,8 @@ struct Shared {
     origins: Mutex<BTreeMap<(Target, String), String>>,
     http: reqwest::Client,
     metrics: Metrics,
+    /// The functions' processes, to be killed.
+    processes: Processes,
 }
 
 impl Faults {
@@ -164,12 +174,22 @@ impl Faults {
             origins: Mutex::default(),
             http,
             metrics,
+            processes: Processes::default(),
         };
         Ok((Faults(Arc::new(shared)), listener))
     }
 
-    /// Has a function call the proxy in place of the services that its environment names.
-    pub fn divert(&self, function: &str, environment: &mut BTreeMap<String, String>) {
+    /// Has a function call the proxy in place of the services that its environment names, and its
+    /// processes be known here.
+    pub fn divert(&self, executable: &mut Executable) {
+        let Executable {
+            function,
+            environment,
+            processes,
+            ..
+        } = executable;
+        let function = function.name.as_str();
+        *processes = self.0.processes.clone();
         for (variable, target) in VARIABLES {
             // What is no address reaches the function, which says so by itself.
             let Some(mut url) = environment
@@ -181,7 +201,7 @@ impl Faults {
             };
             let origin = url.origin().ascii_serialization();
             self.origins().insert((target, function.to_owned()), origin);
-            let path = format!("/{target}/{function}{}", url.path());
+            let path = format!("/{target}/{function}/{INSTANCE}{}", url.path());
             url.set_path(path.trim_end_matches('/'));
             let path_and_query = url.as_str().get(url.origin().ascii_serialization().len()..);
             let proxy = format!(
@@ -212,6 +232,7 @@ impl Faults {
         for strike in &struck {
             tracing::info!(
                 rule = strike.rule,
+                nth = strike.nth,
                 service = %call.target,
                 call = call.name,
                 function = call.function,

@@ -3,9 +3,10 @@
 //!
 //! An invocation goes `lambda` → `pool` (which instance, or a new one) → `instance` (one process
 //! and its states) → `runtime_api` (HTTP to the process) and back. `group` sees to it that no
-//! process is left behind, `logs` sorts what they print, `memory` sees what they use, and
-//! `invoke_api` is the service's own HTTP face. What else invokes functions: `mapping` from
-//! queues, `stream` from tables, `schedule` by the clock, `later` for who does not wait.
+//! process is left behind, `processes` lets one be killed on purpose, `logs` sorts what they print,
+//! `memory` sees what they use, and `invoke_api` is the service's own HTTP face. What else invokes
+//! functions: `mapping` from queues (as untidily as SQS may deliver: `duplicates`, `reorder`), `stream`
+//! from tables, `schedule` by the clock, `later` for who does not wait.
 
 mod checkpoints;
 mod duplicates;
@@ -19,6 +20,8 @@ mod logs;
 mod mapping;
 mod memory;
 mod pool;
+mod processes;
+mod reorder;
 mod report;
 mod runtime_api;
 mod schedule;
@@ -46,6 +49,8 @@ pub use duplicates::{Duplicates, Share};
 pub use error::{InvokeError, LambdaError};
 use group::Group;
 use pool::{Job, Pool};
+pub use processes::{INSTANCE, Processes};
+pub use reorder::Reorder;
 
 use crate::{
     metrics::Metrics,
@@ -70,8 +75,11 @@ pub struct Executable {
     pub function: template::Function,
     /// Its binary.
     pub path: PathBuf,
-    /// Its whole environment, already merged; the runtime's own variables are added.
+    /// Its whole environment, already merged; the runtime's own variables are added. [`INSTANCE`] in a
+    /// value is each instance's id.
     pub environment: BTreeMap<String, String>,
+    /// Where its instances can be found.
+    pub processes: Processes,
 }
 
 /// What takes long on AWS and here alike. `Default` is AWS's pace; tests hurry.

@@ -59,6 +59,16 @@ pub struct Settings {
         value_name = "SHARE"
     )]
     pub duplicates: Share,
+    /// Hold this share of all queue messages back a little, so that others overtake them, as SQS may:
+    /// 0 to 1. The order inside a FIFO queue's message group is kept
+    #[arg(
+        long,
+        env = "SPARKLE_REORDER",
+        default_value = "0",
+        global = true,
+        value_name = "SHARE"
+    )]
+    pub reorder: Share,
     /// Chooses what is left to chance, so that a run can be repeated
     #[arg(long, env = "SPARKLE_SEED", default_value_t = 0, global = true)]
     pub seed: u64,

@@ -25,7 +25,7 @@ use crate::{
     dynamo::Streams,
     fault::Faults,
     gateway::Gateway,
-    lambda::{Checkpoints, Duplicates, Executable, Lambda},
+    lambda::{Checkpoints, Duplicates, Executable, Lambda, Processes, Reorder},
     listen::{self, Bounds},
     local_only,
     metrics::Metrics,
@@ -227,7 +227,7 @@ fn stand_between(
         return Router::new();
     };
     for executable in executables {
-        faults.divert(&executable.function.name, &mut executable.environment);
+        faults.divert(executable);
     }
     let router = faults.router();
     services.spawn(faults.serve(listener));
@@ -245,6 +245,7 @@ fn executables(
         function: function.clone(),
         path: binaries.get(&function.name).cloned().unwrap_or_default(),
         environment: environment(function, urls, http_url, mint),
+        processes: Processes::default(),
     };
     functions.iter().map(executable).collect()
 }
@@ -291,7 +292,11 @@ fn invoke_from_sources(
         share: settings.duplicates,
         seed: settings.seed,
     };
-    lambda.poll_queues(queues, duplicates);
+    let reorder = Reorder {
+        share: settings.reorder,
+        seed: settings.seed,
+    };
+    lambda.poll_queues(queues, duplicates, reorder);
     lambda.poll_streams(streams, &checkpoints);
     lambda.run_schedules();
     Ok(())

@@ -11,7 +11,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use axum::{Router, extract::State, http::HeaderMap};
-use sparkle_local::{fault::Faults, metrics::Metrics};
+use sparkle_local::{
+    fault::Faults,
+    lambda::{Executable, Processes},
+    metrics::Metrics,
+    template::Function,
+};
 use tokio::{
     net::TcpListener,
     task::{JoinSet, yield_now},
@@ -49,11 +54,21 @@ impl Setting {
         std::fs::remove_file(&file)?;
         let (faults, listener) = opened?;
         let name = "AWS_ENDPOINT_URL_DYNAMODB";
-        let mut environment = BTreeMap::from([
+        let environment = BTreeMap::from([
             (name.to_owned(), format!("{origin}/base?v=1")),
             ("SPARKLE_LLM_BASE_URL".to_owned(), String::new()),
         ]);
-        faults.divert("f", &mut environment);
+        let mut executable = Executable {
+            function: Function {
+                name: "f".to_owned(),
+                ..Function::default()
+            },
+            path: std::path::PathBuf::new(),
+            environment,
+            processes: Processes::default(),
+        };
+        faults.divert(&mut executable);
+        let mut environment = executable.environment;
         let untouched = environment.get("SPARKLE_LLM_BASE_URL");
         ensure!(untouched.is_some_and(String::is_empty), "{untouched:?}");
         servers.spawn(faults.serve(listener));
@@ -111,6 +126,14 @@ async fn each_fault_is_what_it_says_on_the_wire() -> Result<()> {
             "{target: dynamodb, fault: cut, moment: after, bytes: 500}",
             1,
             first(),
+        ),
+        // Who calls is no process of the local Lambda: there is nothing to kill.
+        ("{target: dynamodb, fault: kill}", 0, None),
+        ("{target: dynamodb, fault: kill, moment: after}", 1, None),
+        (
+            "{target: dynamodb, fault: kill, moment: after, bytes: 5}",
+            1,
+            None,
         ),
         (
             "{target: dynamodb, fault: duplicate}",

@@ -80,7 +80,9 @@ pub(super) enum Fault {
         jitter_ms: u64,
         moment: Moment,
     },
-    Cut(Cut),
+    Cut(Place),
+    /// The process that calls is killed.
+    Kill(Place),
     Duplicate(Answer),
 }
 
@@ -92,9 +94,9 @@ pub(super) enum Moment {
     After,
 }
 
-/// Where a connection is cut.
+/// Where in a call a connection is cut, or a process killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Place {
     BeforeEffect,
     AfterEffect,
     /// So much of the answer's body passes.
@@ -115,6 +117,7 @@ impl Fault {
             Self::Status { .. } => "status",
             Self::Delay { .. } => "delay",
             Self::Cut(_) => "cut",
+            Self::Kill(_) => "kill",
             Self::Duplicate(_) => "duplicate",
         }
     }
@@ -125,9 +128,12 @@ impl Fault {
                 Moment::Before => "before",
                 Moment::After => "after",
             },
-            Self::Cut(Cut::BeforeEffect) => "before",
-            Self::Cut(Cut::AfterEffect) | Self::Duplicate(_) => "after",
-            Self::Cut(Cut::AfterBytes(_)) => "within",
+            Self::Cut(place) | Self::Kill(place) => match place {
+                Place::BeforeEffect => "before",
+                Place::AfterEffect => "after",
+                Place::AfterBytes(_) => "within",
+            },
+            Self::Duplicate(_) => "after",
         }
     }
 
@@ -174,6 +180,8 @@ struct Rule {
 #[derive(Debug)]
 pub(super) struct Strike {
     pub(super) rule: String,
+    /// Which of the calls that the rule is about, from 1.
+    pub(super) nth: u64,
     pub(super) fault: Fault,
 }
 
@@ -243,6 +251,7 @@ impl Plan {
             let is_last = !matches!(fault, Fault::Delay { .. });
             struck.push(Strike {
                 rule: rule.written.name.clone().unwrap_or_default(),
+                nth: rule.matched,
                 fault,
             });
             if is_last {
@@ -280,6 +289,46 @@ fn is_named(pattern: &str, name: &str) -> bool {
 }
 
 const ANY: &str = "*";
+
+/// The operations on items (DynamoDB API reference, read 2026-11): who administers tables is no function.
+const DYNAMODB_CALLS: &[&str] = &[
+    "BatchExecuteStatement",
+    "BatchGetItem",
+    "BatchWriteItem",
+    "DeleteItem",
+    "DescribeTable",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "GetItem",
+    "PutItem",
+    "Query",
+    "Scan",
+    "TransactGetItems",
+    "TransactWriteItems",
+    "UpdateItem",
+];
+/// The operations on messages (SQS API reference, read 2026-11).
+const SQS_CALLS: &[&str] = &[
+    "ChangeMessageVisibility",
+    "ChangeMessageVisibilityBatch",
+    "DeleteMessage",
+    "DeleteMessageBatch",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "PurgeQueue",
+    "ReceiveMessage",
+    "SendMessage",
+    "SendMessageBatch",
+];
+const CONNECTIONS_CALLS: &[&str] = &["POST", "GET", "DELETE"];
+/// What a path of an OpenAI-compatible provider ends with.
+const LLM_ENDS: &[&str] = &[
+    "/chat/completions",
+    "/embeddings",
+    "/models",
+    "/moderations",
+    "/responses",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -328,6 +377,7 @@ enum Kind {
     Status,
     Delay,
     Cut,
+    Kill,
     Duplicate,
 }
 
@@ -420,16 +470,21 @@ impl Written {
                     }),
                 }
             }
-            Kind::Cut => match (self.bytes, moment) {
-                (None, Moment::Before) => Ok(Fault::Cut(Cut::BeforeEffect)),
-                (None, Moment::After) => Ok(Fault::Cut(Cut::AfterEffect)),
-                (Some(bytes), Moment::After) => Ok(Fault::Cut(Cut::AfterBytes(bytes))),
-                (Some(_), Moment::Before) => mistake(
-                    "bytes",
-                    "an answer has bytes only after the effect: say `moment: after`",
-                ),
-            },
+            Kind::Cut => Ok(Fault::Cut(self.breaking_point(moment)?)),
+            Kind::Kill => Ok(Fault::Kill(self.breaking_point(moment)?)),
             Kind::Duplicate => Ok(Fault::Duplicate(self.answer.unwrap_or(Answer::Second))),
+        }
+    }
+
+    fn breaking_point(&self, moment: Moment) -> Result<Place, Mistake> {
+        match (self.bytes, moment) {
+            (None, Moment::Before) => Ok(Place::BeforeEffect),
+            (None, Moment::After) => Ok(Place::AfterEffect),
+            (Some(bytes), Moment::After) => Ok(Place::AfterBytes(bytes)),
+            (Some(_), Moment::Before) => mistake(
+                "bytes",
+                "an answer has bytes only after the effect: say `moment: after`",
+            ),
         }
     }
 
@@ -439,37 +494,37 @@ impl Written {
         if call == ANY {
             return Ok(());
         }
-        match self.target.0 {
-            None => mistake("call", "all targets have only the call \"*\" in common"),
-            Some(Target::Dynamodb | Target::Sqs)
-                if !call.starts_with(|first: char| first.is_ascii_uppercase()) =>
-            {
-                mistake(
-                    "call",
-                    format!("{call} is no operation, such as PutItem or SendMessage"),
-                )
-            }
-            Some(Target::Connections) if !["POST", "GET", "DELETE"].contains(&call) => {
-                mistake("call", format!("{call} is not POST, GET or DELETE"))
-            }
-            Some(Target::Llm) if !call.starts_with('/') => mistake(
-                "call",
-                format!("{call} is no path, such as /v1/chat/completions"),
-            ),
-            Some(_) => Ok(()),
+        let Some(target) = self.target.0 else {
+            return mistake("call", "all targets have only the call \"*\" in common");
+        };
+        let (known, is_known) = match target {
+            Target::Llm => (LLM_ENDS, LLM_ENDS.iter().any(|end| call.ends_with(end))),
+            Target::Dynamodb => (DYNAMODB_CALLS, DYNAMODB_CALLS.contains(&call)),
+            Target::Sqs => (SQS_CALLS, SQS_CALLS.contains(&call)),
+            Target::Connections => (CONNECTIONS_CALLS, CONNECTIONS_CALLS.contains(&call)),
+        };
+        if is_known {
+            return Ok(());
         }
+        let what = match target {
+            Target::Dynamodb | Target::Sqs => "no operation of it that functions call",
+            Target::Connections => "no method of it",
+            Target::Llm => "no path of it, such as /v1/chat/completions",
+        };
+        let known = known.join(", ");
+        mistake("call", format!("{call} is {what}; there are {known}"))
     }
 
     /// Refuses fields that another kind of fault has: this one would not heed them.
     fn check_fields(&self) -> Result<(), Mistake> {
-        use Kind::{Cut, Delay, Duplicate, Status};
+        use Kind::{Cut, Delay, Duplicate, Kill, Status};
         let fields: [(&'static str, bool, &[Kind]); 7] = [
             ("status", self.status.is_some(), &[Status]),
             ("error", self.error.is_some(), &[Status]),
-            ("moment", self.moment.is_some(), &[Status, Delay, Cut]),
+            ("moment", self.moment.is_some(), &[Status, Delay, Cut, Kill]),
             ("delay_ms", self.delay_ms.is_some(), &[Delay]),
             ("jitter_ms", self.jitter_ms.is_some(), &[Delay]),
-            ("bytes", self.bytes.is_some(), &[Cut]),
+            ("bytes", self.bytes.is_some(), &[Cut, Kill]),
             ("answer", self.answer.is_some(), &[Duplicate]),
         ];
         let stray = fields

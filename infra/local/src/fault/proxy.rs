@@ -2,7 +2,7 @@
 //! fault looks on the wire.
 //!
 //! Requests are small and read whole; answers stream through as they come. A function's base URL is
-//! `/{target}/{function}`, which is how the proxy knows who calls.
+//! `/{target}/{function}/{instance}`, which is how the proxy knows who calls.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Faults,
-    plan::{Answer, Call, Cut, Fault, Moment, Target},
+    plan::{Answer, Call, Fault, Moment, Place, Target},
     refusal,
 };
 
@@ -92,10 +92,10 @@ async fn connection(faults: Faults, stream: TcpStream) {
 /// Hands one call on, with what the plan has for it.
 async fn pass(faults: &Faults, request: Request<Incoming>) -> Result<Response<Body>, Dropped> {
     let (parts, body) = request.into_parts();
-    let Some((target, function, path)) = whose(&parts) else {
+    let Some((target, caller, path)) = whose(&parts) else {
         return Ok(plain(StatusCode::NOT_FOUND, "nothing here"));
     };
-    let Some(origin) = faults.origin(target, function) else {
+    let Some(origin) = faults.origin(target, &caller.function) else {
         return Ok(plain(StatusCode::NOT_FOUND, "no such service"));
     };
     // A caller that went away half-way has not called.
@@ -105,7 +105,7 @@ async fn pass(faults: &Faults, request: Request<Incoming>) -> Result<Response<Bo
     let struck = faults.strike(&Call {
         target,
         name: name(target, &parts, path),
-        function,
+        function: &caller.function,
     });
     let url = format!("{origin}{path}{}", query(&parts));
     let mut headers = without_hops(parts.headers);
@@ -131,12 +131,11 @@ async fn pass(faults: &Faults, request: Request<Incoming>) -> Result<Response<Bo
             }
             refusal::refuse(target, *status, error.as_deref())
         }
-        Some(Fault::Cut(Cut::BeforeEffect)) => return Err(Dropped),
-        Some(Fault::Cut(Cut::AfterEffect)) => {
-            whole(forward.send(faults).await?).await?;
-            return Err(Dropped);
+        Some(Fault::Cut(place)) => broken_off(faults, &forward, *place, End::Connection).await?,
+        Some(Fault::Kill(place)) => {
+            let end = End::Process(faults.clone(), caller);
+            broken_off(faults, &forward, *place, end).await?
         }
-        Some(Fault::Cut(Cut::AfterBytes(bytes))) => shortened(forward.send(faults).await?, *bytes),
         Some(Fault::Duplicate(which)) => {
             let first = whole(forward.send(faults).await?).await?;
             let second = forward.send(faults).await?;
@@ -153,13 +152,25 @@ async fn pass(faults: &Faults, request: Request<Incoming>) -> Result<Response<Bo
     Ok(answer)
 }
 
-/// Target, function and the path behind them.
-fn whose(parts: &Parts) -> Option<(Target, &str, &str)> {
+/// Who calls.
+struct Caller {
+    function: String,
+    /// None if it is no instance of the local Lambda.
+    instance_id: Option<u64>,
+}
+
+/// Target, caller and the path behind them.
+fn whose(parts: &Parts) -> Option<(Target, Caller, &str)> {
     let path = parts.uri.path().strip_prefix('/')?;
     let (target, rest) = path.split_once('/')?;
     let target = Target::ALL.into_iter().find(|one| one.word() == target)?;
-    let (function, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    Some((target, function, if path.is_empty() { "/" } else { path }))
+    let (function, rest) = rest.split_once('/')?;
+    let (instance, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let caller = Caller {
+        function: function.to_owned(),
+        instance_id: instance.parse().ok(),
+    };
+    Some((target, caller, if path.is_empty() { "/" } else { path }))
 }
 
 fn query(parts: &Parts) -> String {
@@ -211,17 +222,51 @@ async fn whole(answer: Response<Body>) -> Result<Response<Body>, Dropped> {
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
+/// What ends when a call breaks off.
+enum End {
+    Connection,
+    Process(Faults, Caller),
+}
+
+impl End {
+    async fn come(self) -> Dropped {
+        if let Self::Process(faults, caller) = self
+            && let Some(instance_id) = caller.instance_id
+        {
+            faults.0.processes.kill(&caller.function, instance_id).await;
+        }
+        Dropped
+    }
+}
+
+/// A call of which the caller gets no answer, or not all of it.
+async fn broken_off(
+    faults: &Faults,
+    forward: &Forward,
+    place: Place,
+    end: End,
+) -> Result<Response<Body>, Dropped> {
+    match place {
+        Place::BeforeEffect => {}
+        Place::AfterEffect => {
+            whole(forward.send(faults).await?).await?;
+        }
+        Place::AfterBytes(bytes) => return Ok(shortened(forward.send(faults).await?, bytes, end)),
+    }
+    Err(end.come().await)
+}
+
 /// An answer whose body breaks off.
-fn shortened(answer: Response<Body>, bytes: u64) -> Response<Body> {
+fn shortened(answer: Response<Body>, bytes: u64, end: End) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     let rest = usize::try_from(bytes).unwrap_or(usize::MAX);
     let pieces = body.into_data_stream().boxed();
-    let pieces = stream::unfold(Some((pieces, rest)), async |state| {
-        let (mut pieces, rest) = state?;
+    let pieces = stream::unfold(Some((pieces, rest, end)), async |state| {
+        let (mut pieces, rest, end) = state?;
         if rest == 0 {
             // What has come so far is on its way before the connection goes.
             yield_now().await;
-            return Some((Err(axum::Error::new(Dropped)), None));
+            return Some((Err(axum::Error::new(end.come().await)), None));
         }
         let piece = pieces.next().await?;
         let Ok(mut piece) = piece else {
@@ -229,7 +274,7 @@ fn shortened(answer: Response<Body>, bytes: u64) -> Response<Body> {
         };
         piece.truncate(rest);
         let rest = rest.saturating_sub(piece.len());
-        Some((Ok(piece), Some((pieces, rest))))
+        Some((Ok(piece), Some((pieces, rest, end))))
     });
     Response::from_parts(parts, Body::from_stream(pieces))
 }

@@ -1,7 +1,8 @@
 //! Hides which messages of a queue are delivered twice on purpose: SQS may do so with any.
 //!
 //! The choice depends on a seed and on what the message is, not on when it comes or who takes it,
-//! so that a run can be repeated. Messages that are alike share their fate.
+//! so that a run can be repeated. Messages that are alike share their fate. ([`chance`] is also what
+//! `reorder` chooses by.)
 
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -13,10 +14,17 @@ const MILLION: u32 = 1_000_000;
 /// How many messages may be on their second way at once; beyond, none is chosen.
 const REPEATED_MAX: usize = 10_000;
 
-/// How large a part of all messages is delivered twice.
+/// A part of all messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     per_million: u32,
+}
+
+impl Share {
+    /// Whether a number, as likely as any other, falls into this part of them.
+    pub(super) fn takes(self, number: u32) -> bool {
+        number % MILLION < self.per_million
+    }
 }
 
 impl FromStr for Share {
@@ -57,21 +65,30 @@ pub struct Duplicates {
 impl Duplicates {
     /// Whether this message is among them.
     fn holds(self, queue: &str, message: &ReceivedMessage) -> bool {
-        let attribute = |name| message.attributes.get(name).map_or("", String::as_str);
-        let mut hash = Sha256::new();
-        hash.update(self.seed.to_be_bytes());
-        // A body may hold what differs from run to run; a deduplication id says what it is.
-        let identity = match attribute("MessageDeduplicationId") {
-            "" => message.body.as_str(),
-            id => id,
-        };
-        for part in [queue, attribute("MessageGroupId"), identity] {
-            hash.update(part);
-            hash.update([0]);
-        }
-        let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
-        u32::from_be_bytes([a, b, c, d]) % MILLION < self.share.per_million
+        self.share.takes(chance(self.seed, queue, message).0)
     }
+}
+
+/// Two numbers that a seed gives to a message.
+pub(super) fn chance(seed: u64, queue: &str, message: &ReceivedMessage) -> (u32, u32) {
+    let attribute = |name| message.attributes.get(name).map_or("", String::as_str);
+    let mut hash = Sha256::new();
+    hash.update(seed.to_be_bytes());
+    // A body may hold what differs from run to run; a deduplication id says what it is.
+    let identity = match attribute("MessageDeduplicationId") {
+        "" => message.body.as_str(),
+        id => id,
+    };
+    for part in [queue, attribute("MessageGroupId"), identity] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    let hash = hash.finalize();
+    let mut numbers = hash
+        .chunks_exact(4)
+        .filter_map(|bytes| bytes.try_into().ok());
+    let mut next = || numbers.next().map_or(0, u32::from_be_bytes);
+    (next(), next())
 }
 
 /// What one event source mapping has delivered once and will deliver again.

@@ -18,6 +18,7 @@ use super::{
     logs::{Logs, keep_end},
     memory,
     pool::{Job, NextJob, Pool, SoonFree, Start, Withdrawn, answer},
+    processes::{Entry, INSTANCE},
     report::{Report, how},
     runtime_api::{Call, Outcome, RuntimeApi, Work},
     unix_time_ms,
@@ -122,6 +123,7 @@ struct Instance {
     id: u64,
     child: Child,
     pid: Option<Pid>,
+    entry: Entry,
     api: RuntimeApi,
     logs: Logs,
     report: Report,
@@ -136,6 +138,11 @@ impl Instance {
         let function = &executable.function;
         let folder = executable.path.parent().unwrap_or(Path::new("/"));
         let log_group = format!("/aws/lambda/{}", function.name);
+        // Before it can make a call.
+        let entry = executable.processes.enter(&function.name, id);
+        let own_id = id.to_string();
+        let environment = executable.environment.iter();
+        let environment = environment.map(|(name, value)| (name, value.replace(INSTANCE, &own_id)));
         let mut child = Command::new(&executable.path)
             .env_clear()
             .env("PATH", SEARCH_PATH)
@@ -145,7 +152,7 @@ impl Instance {
             .env("AWS_DEFAULT_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "local")
             .env("AWS_SECRET_ACCESS_KEY", "local")
-            .envs(&executable.environment)
+            .envs(environment)
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
@@ -176,6 +183,7 @@ impl Instance {
             id,
             child,
             pid,
+            entry,
             api,
             logs,
             report: Report::new(pid, function.memory_mb),
@@ -201,6 +209,7 @@ impl Instance {
                     Call::Finished { .. } => {}
                 },
                 exit = self.child.wait() => return Err((End::Exited(exit), Unready::Exit)),
+                () = self.entry.condemned() => return Err((End::Kill, Unready::Exit)),
                 () = &mut deadline => return Err((End::Kill, Unready::TooSlow)),
                 used_mb = &mut exceeded => {
                     let reason = format!("out of memory: it used {used_mb} MB of its {memory_mb} MB");
@@ -277,6 +286,7 @@ impl Instance {
                     }
                 }
                 exit = self.child.wait() => return Err(End::Exited(exit)),
+                () = self.entry.condemned() => return Err(End::Kill),
                 () = &mut idle => {
                     if self.pool.withdraw(self.id) == Withdrawn::Yes {
                         return Err(End::Stop);
@@ -339,6 +349,8 @@ impl Instance {
                     Call::InitError(_) => {}
                 },
                 exit = self.child.wait() => return Err((End::Exited(exit), open)),
+                // Its exit answers the job, as when somebody else had killed it.
+                () = self.entry.condemned() => return Err((End::Kill, open)),
                 () = time::sleep_until(deadline) => {
                     if let Some(job) = open {
                         self.time_out(job).await;

@@ -24,9 +24,10 @@ use tokio::{
 };
 
 use super::{
-    Duplicates, EVENT_BYTES_MAX, Invocation, InvokeError, Lambda,
+    Duplicates, EVENT_BYTES_MAX, Invocation, InvokeError, Lambda, Reorder,
     duplicates::Repeats,
     failures::{Failed, failed_in},
+    reorder::Held,
 };
 use crate::{
     sqs::{self, AttributeValue, MessageAttribute, Queues, QueuesError, ReceivedMessage},
@@ -46,6 +47,7 @@ struct Mapping {
     lambda: Lambda,
     queues: Queues,
     repeats: Mutex<Repeats>,
+    reorder: Reorder,
     function: String,
     source: QueueSource,
     failures_in_a_row: AtomicU32,
@@ -54,8 +56,9 @@ struct Mapping {
 impl Lambda {
     /// Invokes functions with the messages of their queues, as the template says, until
     /// [`Lambda::shutdown`]: while that waits for it, what it interrupts is made visible again at
-    /// once. What `duplicates` chooses comes a second time after it has succeeded.
-    pub fn poll_queues(&self, queues: impl Into<Queues>, duplicates: Duplicates) {
+    /// once. What `duplicates` chooses comes a second time after it has succeeded; what `reorder`
+    /// chooses comes a little later than it might.
+    pub fn poll_queues(&self, queues: impl Into<Queues>, duplicates: Duplicates, reorder: Reorder) {
         let queues = queues.into();
         for (function, pool) in self.pools.iter() {
             for source in &pool.executable.function.queue_sources {
@@ -71,6 +74,7 @@ impl Lambda {
                     lambda: self.clone(),
                     queues: queues.clone(),
                     repeats: Mutex::new(Repeats::new(duplicates)),
+                    reorder,
                     function: function.clone(),
                     source: source.clone(),
                     failures_in_a_row: AtomicU32::new(0),
@@ -86,18 +90,24 @@ impl Mapping {
         let places = Arc::new(Semaphore::new(batches_max));
         let mut batches = JoinSet::new();
         let mut messages = Vec::new();
+        let mut held = Held::default();
         let mut outages = 0_u32;
         loop {
             let received = tokio::select! {
                 biased;
                 () = self.lambda.platform.closing() => break,
-                received = self.receive(&places, &mut messages) => received,
+                received = self.receive(&places, &mut messages, held.due()) => received,
             };
             match received {
                 Ok(place) => {
                     outages = 0;
-                    if !messages.is_empty() {
-                        let batch = std::mem::take(&mut messages);
+                    let batch = std::mem::take(&mut messages);
+                    let batch = if batch.is_empty() {
+                        held.take()
+                    } else {
+                        self.hold_back(batch, &mut held)
+                    };
+                    if !batch.is_empty() {
                         batches.spawn(Arc::clone(&self).deliver(batch, place));
                     }
                 }
@@ -113,15 +123,17 @@ impl Mapping {
             while batches.try_join_next().is_some() {}
         }
         self.release(&messages).await;
+        self.release(&held.all()).await;
         while batches.join_next().await.is_some() {}
     }
 
-    /// Waits for a free place, and then for a batch. May return none when the queue is empty.
-    /// When it is dropped, what it has received is in `batch`.
+    /// Waits for a free place, and then for a batch. May return none when the queue is empty, or
+    /// something else is `due`. When it is dropped, what it has received is in `batch`.
     async fn receive(
         &self,
         places: &Arc<Semaphore>,
         batch: &mut Vec<ReceivedMessage>,
+        due: Option<Instant>,
     ) -> Result<Option<OwnedSemaphorePermit>, QueuesError> {
         // The semaphore is never closed.
         let place = Arc::clone(places).acquire_owned().await.ok();
@@ -129,6 +141,12 @@ impl Mapping {
         time::sleep(back_off(failures)).await;
         let batch_size = usize::try_from(self.source.batch_size).unwrap_or(RECEIVE_MAX);
         let mut wait = RECEIVE_WAIT_MAX;
+        if let Some(due) = due {
+            wait = wait.min(due.saturating_duration_since(Instant::now()));
+            if wait.is_zero() && batch.is_empty() {
+                return Ok(place);
+            }
+        }
         let mut window_end = None;
         loop {
             let missing = batch_size.saturating_sub(batch.len());
@@ -172,6 +190,18 @@ impl Mapping {
             }
         }
         drop(place);
+    }
+
+    /// Puts aside what is to be overtaken, and returns the rest.
+    fn hold_back(&self, batch: Vec<ReceivedMessage>, held: &mut Held) -> Vec<ReceivedMessage> {
+        let now = Instant::now();
+        let group = |message: &ReceivedMessage| self.group(message);
+        let mut parts = self.reorder.part(&self.source.queue, group, batch);
+        let at_once = parts.remove(&Duration::ZERO).unwrap_or_default();
+        for (time, part) in parts {
+            held.put(now + time, part);
+        }
+        at_once
     }
 
     async fn deliver_part(&self, event: Bytes, messages: Vec<ReceivedMessage>) -> Kept {
@@ -238,13 +268,19 @@ impl Mapping {
     /// Whether a message that succeeded comes again: by choice, or because it is in a group of
     /// which an earlier one does. As after a delete that got lost, nothing may overtake that.
     fn is_repeated(&self, message: &ReceivedMessage, again: &[ReceivedMessage]) -> bool {
-        let group = |message: &ReceivedMessage| message.attributes.get(GROUP).cloned();
+        let group = self.group(message);
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_fifo() && again.iter().any(|ahead| group(ahead) == group(message)) {
+        if group.is_some() && again.iter().any(|ahead| self.group(ahead) == group) {
             repeats.follows(message);
             return true;
         }
         repeats.again(&self.source.queue, message)
+    }
+
+    /// The group inside which the order must hold; a standard queue has none.
+    fn group(&self, message: &ReceivedMessage) -> Option<String> {
+        let group = message.attributes.get(GROUP);
+        group.filter(|_| self.is_fifo()).cloned()
     }
 
     fn is_fifo(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Hides how Lambda sums up an invocation: the lines START, END and REPORT of its log, and its
 //! words for an exit.
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{io, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::time::Instant;
 
 use super::memory;
@@ -85,15 +85,41 @@ pub(super) fn how(exit: &io::Result<ExitStatus>) -> String {
         Ok(status) if status.success() => "without providing a reason".to_owned(),
         Ok(status) => match status.code() {
             Some(code) => format!("with error: exit status {code}"),
-            None => format!("with error: {status}"),
+            None => match status.signal().and_then(name_of_signal) {
+                Some(name) => format!("with error: signal: {name}"),
+                None => format!("with error: {status}"),
+            },
         },
         Err(error) => format!("with error: {error}"),
     }
 }
 
+/// What Lambda's runtime, a Go program, calls the signals that end functions.
+fn name_of_signal(number: i32) -> Option<&'static str> {
+    let named = [
+        (Signal::ABORT, "aborted"),
+        (Signal::BUS, "bus error"),
+        (Signal::ILL, "illegal instruction"),
+        (Signal::KILL, "killed"),
+        (Signal::SEGV, "segmentation fault"),
+        (Signal::TERM, "terminated"),
+    ];
+    let found = named.iter().find(|(signal, _)| signal.as_raw() == number);
+    found.map(|(_, name)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_death_by_a_signal_reads_as_lambdas_does() {
+        let exit = |raw| how(&Ok(ExitStatus::from_raw(raw)));
+        assert_eq!(exit(9), "with error: signal: killed");
+        assert_eq!(exit(11), "with error: signal: segmentation fault");
+        assert_eq!(exit(3 << 8), "with error: exit status 3");
+        assert_eq!(exit(0), "without providing a reason");
+    }
 
     #[test]
     fn milliseconds_have_two_digits_behind_the_point() {

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sparkle_local::gateway::{Gateway, Limits};
-use sparkle_local::lambda::{Executable, Lambda};
+use sparkle_local::lambda::{Executable, Lambda, Processes};
 use sparkle_local::listen::{self, Bounds};
 use sparkle_local::metrics::Metrics;
 use sparkle_local::template::{Function, WebSocketApi};
@@ -272,6 +272,7 @@ fn executable(name: &str, relay_address: &str) -> Result<Executable> {
             ..Function::default()
         },
         path: target.join("examples").join("relay_function"),
+        processes: Processes::default(),
         environment: BTreeMap::from([("RELAY".to_owned(), relay_address.to_owned())]),
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sparkle_local::{
-    lambda::{Duplicates, Lambda},
+    lambda::{Duplicates, Lambda, Reorder},
     sqs::{DeadLetter, DeduplicationScope, Depth, NewMessage, Outside, QueueSpec, Sqs},
     template::QueueSource,
 };
@@ -71,7 +71,7 @@ async fn what_a_function_names_of_a_fifo_batch_comes_again_and_nothing_else() ->
         let body = json!({"file": file, "write": write, "fail_until_receive": fail_until_receive});
         send(&sqs, "one", body).await?;
     }
-    lambda.poll_queues(sqs.clone(), Duplicates::default());
+    lambda.poll_queues(sqs.clone(), Duplicates::default(), Reorder::default());
     until_empty(&sqs).await?;
     let log = std::fs::read_to_string(&file)?;
     assert_eq!(
@@ -89,7 +89,7 @@ async fn two_message_groups_are_worked_on_at_once() -> Result<()> {
     let meeting = folder.0.join("meet");
     std::fs::create_dir_all(&meeting)?;
     let (lambda, sqs) = with_queue(1, Duration::from_mins(1)).await?;
-    lambda.poll_queues(sqs.clone(), Duplicates::default());
+    lambda.poll_queues(sqs.clone(), Duplicates::default(), Reorder::default());
     for group in ["one", "two"] {
         let body = json!({"file": folder.0.join(group), "write": group, "meet": meeting});
         send(&sqs, group, body).await?;
@@ -104,7 +104,7 @@ async fn a_shutdown_gives_a_message_back_that_it_interrupts() -> Result<()> {
     let folder = Folder::new("interrupted")?;
     let file = folder.0.join("log");
     let (lambda, sqs) = with_queue(1, Duration::from_hours(1)).await?;
-    lambda.poll_queues(sqs.clone(), Duplicates::default());
+    lambda.poll_queues(sqs.clone(), Duplicates::default(), Reorder::default());
     send(
         &sqs,
         "one",
@@ -139,7 +139,7 @@ async fn what_is_doubled_comes_again_before_the_next_of_its_group() -> Result<()
             share: "0.3".parse().map_err(anyhow::Error::msg)?,
             seed: if run == "other" { 8 } else { 7 },
         };
-        lambda.poll_queues(sqs.clone(), duplicates);
+        lambda.poll_queues(sqs.clone(), duplicates, Reorder::default());
         until_empty(&sqs).await?;
         lambda.shutdown().await;
         let log = lines(&file);
@@ -181,13 +181,95 @@ async fn a_standard_queues_messages_all_come_twice_and_not_more() -> Result<()> 
         sqs.send("jobs", message).await?;
     }
     let share = "1".parse().map_err(anyhow::Error::msg)?;
-    lambda.poll_queues(sqs.clone(), Duplicates { share, seed: 0 });
+    lambda.poll_queues(
+        sqs.clone(),
+        Duplicates { share, seed: 0 },
+        Reorder::default(),
+    );
     until_empty_of(&sqs, "jobs").await?;
     lambda.shutdown().await;
     let mut log = lines(&file);
     log.sort();
     let twice = (0..10).flat_map(|write| [format!("{write} done"), format!("{write} done")]);
     assert_eq!(log, twice.collect::<Vec<_>>());
+    Ok(())
+}
+
+/// The order in which three messages of each of twenty groups are worked on, one at a time.
+async fn order(share: &str) -> Result<Vec<usize>> {
+    let folder = Folder::new(&format!("reordered-{share}"))?;
+    let file = folder.0.join("log");
+    let queue = QueueSpec::fifo("jobs.fifo");
+    let sqs = Sqs::open(None, vec![queue], "http://127.0.0.1".to_owned())?;
+    let mut executable = echo(Duration::from_secs(30))?;
+    executable.function.queue_sources = vec![QueueSource {
+        concurrency_max: Some(1),
+        ..source("jobs.fifo", 1)
+    }];
+    let lambda = start(executable).await?;
+    for n in 0..60 {
+        let body = json!({"file": file, "write": n.to_string()}).to_string();
+        let message = NewMessage {
+            body,
+            group_id: Some(format!("group-{}", n % 20)),
+            deduplication_id: Some(n.to_string()),
+            ..NewMessage::default()
+        };
+        sqs.send("jobs.fifo", message).await?;
+    }
+    let share = share.parse().map_err(anyhow::Error::msg)?;
+    let reorder = Reorder { share, seed: 7 };
+    lambda.poll_queues(sqs.clone(), Duplicates::default(), reorder);
+    until_empty(&sqs).await?;
+    lambda.shutdown().await;
+    let log = lines(&file);
+    let worked_on = log
+        .iter()
+        .filter_map(|line| line.strip_suffix(" done")?.parse().ok());
+    Ok(worked_on.collect())
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_overtaken_by_other_groups_but_not_inside_its_own() -> Result<()> {
+    assert_eq!(order("0").await?, (0..60).collect::<Vec<_>>());
+    let mut order = order("0.3").await?;
+    assert!(!order.is_sorted());
+    for group in 0..20 {
+        let own: Vec<usize> = order.iter().copied().filter(|n| n % 20 == group).collect();
+        assert_eq!(own, [group, group + 20, group + 40]);
+    }
+    order.sort_unstable();
+    assert_eq!(order, (0..60).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_held_back_at_a_shutdown_is_given_back() -> Result<()> {
+    let folder = Folder::new("held-back")?;
+    let file = folder.0.join("log");
+    let (lambda, sqs) = with_queue(1, Duration::from_hours(1)).await?;
+    for n in 0..20 {
+        send(
+            &sqs,
+            &n.to_string(),
+            json!({"file": file, "write": n.to_string()}),
+        )
+        .await?;
+    }
+    let share = "1".parse().map_err(anyhow::Error::msg)?;
+    let reorder = Reorder { share, seed: 7 };
+    lambda.poll_queues(sqs.clone(), Duplicates::default(), reorder);
+    let poll = async {
+        while sqs.depth("jobs.fifo").await?.in_flight == 0 {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::Ok(())
+    };
+    time::timeout(PATIENCE, poll)
+        .await
+        .context("nothing is received")??;
+    lambda.shutdown().await;
+    assert_eq!(sqs.depth("jobs.fifo").await?.in_flight, 0);
     Ok(())
 }
 
@@ -223,7 +305,7 @@ async fn a_queue_elsewhere_is_created_and_polled_over_http() -> Result<()> {
     let mut executable = echo(Duration::from_secs(20))?;
     executable.function.queue_sources = vec![source("jobs.fifo", 10)];
     let lambda = start(executable).await?;
-    lambda.poll_queues(outside, Duplicates::default());
+    lambda.poll_queues(outside, Duplicates::default(), Reorder::default());
     for (write, fail_until_receive) in [("a", 1), ("b", 2), ("c", 100), ("d", 1)] {
         let body = json!({"file": file, "write": write, "fail_until_receive": fail_until_receive});
         send(&elsewhere, if write == "d" { "two" } else { "one" }, body).await?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde_json::Value;
 use sparkle_local::{
-    lambda::{Executable, Invocation, InvokeError, Lambda, Pace},
+    lambda::{Executable, Invocation, InvokeError, Lambda, Pace, Processes},
     metrics::Metrics,
     template::Function,
 };
@@ -43,6 +43,7 @@ pub(crate) fn echo(timeout: Duration) -> Result<Executable> {
         },
         path: binary()?,
         environment: BTreeMap::from([("GIVEN".to_owned(), "yes".to_owned())]),
+        processes: Processes::default(),
     })
 }
 

@@ -90,8 +90,28 @@ const WRONG: &[(&str, &str)] = &[
         "rule 2, field call: POST is no path",
     ),
     (
+        "{target: dynamodb, fault: kill, call: PutItems}",
+        "rule 2, field call: PutItems is no operation of it that functions call; there are BatchExecute",
+    ),
+    (
+        "{target: sqs, fault: cut, call: PutItem}",
+        "rule 2, field call: PutItem is no operation",
+    ),
+    (
+        "{target: llm, fault: cut, call: /v1/chat/completion}",
+        "rule 2, field call: /v1/chat/completion is no path",
+    ),
+    (
+        "{target: sqs, fault: kill, bytes: 9}",
+        "rule 2, field bytes: an answer has",
+    ),
+    (
+        "{target: sqs, fault: kill, status: 500}",
+        "rule 2, field status: this kind",
+    ),
+    (
         "{target: connections, fault: cut, call: PUT}",
-        "rule 2, field call: PUT is not",
+        "rule 2, field call: PUT is no method of it; there are POST",
     ),
     (
         "{target: '*', fault: cut, call: PutItem}",
@@ -157,6 +177,22 @@ fn one_rules_chance_does_not_depend_on_another_rule() {
     };
     for _ in 0..100 {
         assert_eq!(coin_of(&mut alone), coin_of(&mut beside));
+    }
+}
+
+#[test]
+fn every_call_that_is_known_may_be_named() {
+    let named = [
+        ("dynamodb", DYNAMODB_CALLS),
+        ("sqs", SQS_CALLS),
+        ("connections", CONNECTIONS_CALLS),
+        ("llm", LLM_ENDS),
+    ];
+    for (target, calls) in named {
+        for call in calls {
+            let rule = format!("rules: [{{target: {target}, call: {call}, fault: kill}}]");
+            assert!(read(&rule).is_ok(), "{rule}");
+        }
     }
 }
 
