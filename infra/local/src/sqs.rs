@@ -31,6 +31,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::http as web;
+use bytes::Bytes;
 use rusqlite::params;
 use tokio::time::Instant;
 
@@ -59,6 +61,16 @@ pub struct Sqs {
     returns: Returns,
     clock: ClockMs,
     base_url: Arc<str>,
+    place: Place,
+}
+
+/// Where operations, which block, are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On threads for blocking work.
+    Aside,
+    /// Where they are asked for.
+    Here,
 }
 
 impl fmt::Debug for Sqs {
@@ -116,12 +128,27 @@ impl Sqs {
             returns: Returns::default(),
             clock,
             base_url: base_url.into(),
+            place: Place::Aside,
         })
+    }
+
+    /// The same queues, whose every operation is carried out where it is asked for: for a runtime
+    /// of one thread that has nothing better to do, such as a simulation's.
+    pub fn on_this_thread(self) -> Self {
+        Self {
+            place: Place::Here,
+            ..self
+        }
     }
 
     /// The AWS JSON 1.0 protocol at any path, as SDKs speak it.
     pub fn router(&self) -> Router {
         http::router(self.clone())
+    }
+
+    /// Answers one request of that protocol without a socket.
+    pub async fn answer(&self, request: &web::Request<Bytes>) -> web::Response<Bytes> {
+        http::answer(self, request.headers(), request.body()).await
     }
 
     /// The URL of the queue of this name, whether it exists or not.
@@ -321,12 +348,16 @@ impl Sqs {
         let now_ms = (self.clock)();
         let returned =
             std::mem::take(&mut *self.returns.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             engine.take_back(&returned, now_ms)?;
             work(&mut engine, now_ms)
-        })
-        .await
-        .map_err(SqsError::Stopped)?
+        };
+        match self.place {
+            Place::Here => work(),
+            Place::Aside => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(SqsError::Stopped)?,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`config`] | the environment; nothing else reads it |
 //! | [`boot`] | a cold start: logs, SDK settings, the Lambda runtime |
 //! | [`event`] | the JSON of the events that functions are invoked with |
+//! | [`exchange`] | AWS without a network, for tests in process |
 //! | [`failure`] | how an error turns into what the platform does next |
 //! | [`token`] | JWTs: keys, their rotation, claims |
 //! | [`push`] | posting to a socket |
@@ -16,6 +17,7 @@
 pub mod boot;
 pub mod config;
 pub mod event;
+pub mod exchange;
 pub mod failure;
 pub mod metric;
 pub mod push;

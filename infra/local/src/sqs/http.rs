@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -24,18 +24,23 @@ const TRACE_HEADER: &str = "x-amzn-trace-id";
 /// Serves the operations at any path: SDKs post to `/`, some to the queue's URL.
 pub(super) fn router(sqs: Sqs) -> Router {
     Router::new()
-        .route("/", post(answer))
-        .route("/{*path}", post(answer))
+        .route("/", post(serve))
+        .route("/{*path}", post(serve))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(sqs)
 }
 
-async fn answer(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(State(sqs): State<Sqs>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(&sqs, &headers, &body).await.map(Body::from)
+}
+
+/// Answers one request.
+pub(super) async fn answer(sqs: &Sqs, headers: &HeaderMap, body: &[u8]) -> Response<Bytes> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let operation = text("x-amz-target")
         .and_then(|target| target.strip_prefix("AmazonSQS."))
         .unwrap_or_default();
-    match operate(&sqs, operation, &body, text(TRACE_HEADER)).await {
+    match operate(sqs, operation, body, text(TRACE_HEADER)).await {
         Ok(output) => respond(StatusCode::OK, &output),
         Err(error) => refuse(operation, &error),
     }
@@ -72,16 +77,17 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
     serde_json::from_slice(body).map_err(SqsError::Malformed)
 }
 
-fn respond(status: StatusCode, output: &Value) -> Response {
+fn respond(status: StatusCode, output: &Value) -> Response<Bytes> {
     const AWS_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
-    let mut response = (status, Body::from(output.to_string())).into_response();
+    let mut response = Response::new(Bytes::from(output.to_string()));
+    *response.status_mut() = status;
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, AWS_JSON);
     response
 }
 
-fn refuse(operation: &str, error: &SqsError) -> Response {
+fn refuse(operation: &str, error: &SqsError) -> Response<Bytes> {
     let (status, fault) = if error.is_senders_fault() {
         (StatusCode::BAD_REQUEST, "Sender")
     } else {

@@ -21,6 +21,9 @@ pub const SCRIPT_MARK: &str = "#script ";
 pub struct Script {
     /// Its text, piece by piece; the bound of the prompt does not cut it.
     pub pieces: Vec<String>,
+    /// From this piece on the answer is another in each call, as a real model's is: a number drawn for
+    /// the call, such as `~81~`, follows each piece.
+    pub drifts_from: Option<usize>,
     /// Wait in ms before each piece, tool call and end.
     pub pause_ms: u64,
     /// Wait in ms before the answer begins.
