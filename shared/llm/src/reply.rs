@@ -67,7 +67,7 @@ pub struct Reply {
 #[derive(Debug)]
 enum Source {
     OpenAi(Box<openai::Answer>),
-    Offline(offline::Answer),
+    Offline(Box<offline::Answer>),
 }
 
 impl Reply {
@@ -76,7 +76,7 @@ impl Reply {
     }
 
     pub(crate) fn from_offline(answer: offline::Answer) -> Self {
-        Self::from(Source::Offline(answer))
+        Self::from(Source::Offline(Box::new(answer)))
     }
 
     fn from(source: Source) -> Self {
