@@ -207,11 +207,13 @@ impl Device {
                         trace.count("turns", 1);
                         return;
                     }
-                    Heard::Refusal { request, code } if request == turn.request => {
-                        if !is_passing(&code) {
-                            trace.violation(format!("{request} is refused with {code}"));
-                            return;
-                        }
+                    Heard::Refusal { request, code }
+                        if request == turn.request && !is_passing(&code) =>
+                    {
+                        trace.violation(format!("{request} is refused with {code}"));
+                        return;
+                    }
+                    Heard::Refusal { request, .. } if request == turn.request => {
                         sleep(Duration::from_millis(self.rng.u64(100..2_000))).await;
                         break;
                     }

@@ -137,9 +137,7 @@ pub(crate) fn sweep(template: &Template) -> Swept {
         for call in 0..calls {
             for fault in Fault::ALL {
                 for times in TIMES {
-                    if times > 1
-                        && !matches!(fault, Fault::CutBefore | Fault::CutAfter | Fault::Refused)
-                    {
+                    if times > 1 && !may_be_repeated(fault) {
                         continue;
                     }
                     let point = Point {
@@ -154,6 +152,11 @@ pub(crate) fn sweep(template: &Template) -> Swept {
         }
     }
     swept
+}
+
+/// Whether the same may befall the calls that follow, too.
+fn may_be_repeated(fault: Fault) -> bool {
+    matches!(fault, Fault::CutBefore | Fault::CutAfter | Fault::Refused)
 }
 
 impl Swept {
