@@ -136,10 +136,8 @@ pub(crate) fn sweep(template: &Template) -> Swept {
     for (role, calls) in [Role::Message, Role::Worker].into_iter().zip(swept.calls) {
         for call in 0..calls {
             for fault in Fault::ALL {
-                for times in TIMES {
-                    if times > 1 && !may_be_repeated(fault) {
-                        continue;
-                    }
+                let once_or_more = |times: &u32| *times == 1 || may_be_repeated(fault);
+                for times in TIMES.into_iter().filter(once_or_more) {
                     let point = Point {
                         role,
                         call,

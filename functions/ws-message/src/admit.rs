@@ -17,12 +17,19 @@ use sparkle_core::{
     notice,
     price::Model,
 };
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Asked, retry_in};
 
 /// When a learner may try again whose conversation holds too many unanswered questions.
 const FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// How often a turn is offered to the queue, beyond the SDK's own tries of at most 5 s together: all of it
+/// must end within the function's 29 s.
+const QUEUE_TRIES_MAX: u32 = 4;
+/// Pause before it is offered again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(500);
 
 impl Asked<'_> {
     /// Accepts a message, or says why not. Once it is acknowledged it will be answered, whatever
@@ -57,10 +64,7 @@ impl Asked<'_> {
             Begun::New => {
                 // It stands in line, so it is accepted whatever fails from here on: were it refused now,
                 // it would be answered all the same.
-                if let Err(failure) = app.queue.send(&turn).await {
-                    warn!(error = causes(&failure), "an accepted turn is not queued");
-                    metric::count("turns_unqueued_total", 1, &[], self.now);
-                }
+                self.enqueue(&turn).await;
                 info!(duplicate = false, "turn accepted");
                 if let Err(failure) = self.acknowledge(request_id, ack).await {
                     warn!(
@@ -92,6 +96,22 @@ impl Asked<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Queues a turn that stands in line. If the queue does not take it, the next that is asked about it
+    /// has it run.
+    async fn enqueue(&self, turn: &TurnJob) {
+        for _ in 0..QUEUE_TRIES_MAX {
+            let Err(failure) = self.app.queue.send(turn).await else {
+                return;
+            };
+            warn!(
+                error = causes(&failure),
+                "an accepted turn is not queued yet"
+            );
+            sleep(QUEUE_PAUSE).await;
+        }
+        metric::count("turns_unqueued_total", 1, &[], self.now);
     }
 
     /// Begins a turn. If it cannot be known whether it is begun, it is looked up.
