@@ -1,7 +1,8 @@
 //! The whole backend in one thread and in no time: real handlers, embedded engines, a seed.
 //!
 //! `cargo test -p sparkle-tests --test simulation -- --seeds 100000` makes that many runs;
-//! `--seed N --trace` repeats one and shows all of it. Everything that happens follows from the seed:
+//! `--seed N --trace` repeats one and shows all of it, `--sweep` has each single call fail in turn, and
+//! `--mutations` takes out one safety line at a time and says which seed notices. Everything that happens follows from the seed:
 //! what fails, when, and who does what. What is not seeded is said in `run`.
 
 mod check;
@@ -82,11 +83,11 @@ fn parts() -> Vec<Part> {
     if flag("--sweep").is_some() {
         return vec![Part::Sweep];
     }
-    let mutations = (0..mutation::Mutation::ALL.len()).map(|number| Part::Mutation {
-        number,
-        seeds: SEEDS_OF_A_MUTATION,
-    });
     if flag("--mutations").is_some() {
+        let mutations = (0..mutation::Mutation::ALL.len()).map(|number| Part::Mutation {
+            number,
+            seeds: SEEDS_OF_A_MUTATION,
+        });
         return mutations.collect();
     }
     let seeds = flag("--seeds").flatten();
@@ -106,7 +107,6 @@ fn parts() -> Vec<Part> {
     }
     if seeds.is_none() {
         parts.extend([Part::Sweep, Part::Repeat, Part::Powertools]);
-        parts.extend(mutations);
     }
     parts
 }
