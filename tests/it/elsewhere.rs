@@ -81,7 +81,7 @@ async fn queues_elsewhere_are_created_as_the_template_says_and_polled() -> Resul
         assert_eq!(attributes[name], value, "{name}");
     }
     let redrive: Value = serde_json::from_str(attributes["RedrivePolicy"].as_str().unwrap_or(""))?;
-    assert_eq!(redrive["maxReceiveCount"], 20);
+    assert_eq!(redrive["maxReceiveCount"], 30);
     let target = redrive["deadLetterTargetArn"].as_str().unwrap_or_default();
     assert!(target.ends_with(":TurnDeadLetterQueue.fifo"), "{target}");
 

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How often a turn is tried: what fails so often, or kills its worker, will do so again.
-const ATTEMPTS_MAX: u32 = 5;
+const ATTEMPTS_MAX: u32 = 10;
 /// How often the end of a turn is tried while its conversation changes under it or the tables are away.
 const FINISH_TRIES_MAX: u32 = 40;
 const FINISH_PAUSE: Duration = Duration::from_millis(250);

@@ -76,7 +76,7 @@ fn the_real_templates_queues_and_tables_are_read() {
         .unwrap();
     let dead_letter = DeadLetter {
         queue: "TurnDeadLetterQueue.fifo".to_owned(),
-        receive_count_max: 20,
+        receive_count_max: 30,
     };
     let expected = QueueSpec {
         deduplication_scope: DeduplicationScope::MessageGroup,
