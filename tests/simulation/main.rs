@@ -1,9 +1,10 @@
 //! The whole backend in one thread and in no time: real handlers, embedded engines, a seed.
 //!
 //! `cargo test -p sparkle-tests --test simulation -- --seeds 100000` makes that many runs;
-//! `--seed N --trace` repeats one and shows all of it, `--sweep` has each single call fail in turn, and
-//! `--mutations` takes out one safety line at a time and says which seed notices. Everything that happens follows from the seed:
-//! what fails, when, and who does what. What is not seeded is said in `run`.
+//! `--seed N --trace` repeats one and shows all of it, `--others` has each single call fail in turn,
+//! repeats a run and sets Powertools' rule beside ours, and `--mutations` takes out one safety line at a
+//! time and says which seed notices. Everything that happens follows from the seed: what fails, when, and
+//! who does what. What is not seeded is said in `run`.
 
 mod check;
 mod clock;
@@ -80,8 +81,9 @@ fn parts() -> Vec<Part> {
     if let Some(Some(seed)) = flag("--seed") {
         return vec![Part::Seed(seed)];
     }
-    if flag("--sweep").is_some() {
-        return vec![Part::Sweep];
+    let others = [Part::Sweep, Part::Repeat, Part::Powertools];
+    if flag("--others").is_some() {
+        return others.to_vec();
     }
     if flag("--mutations").is_some() {
         let mutations = (0..mutation::Mutation::ALL.len()).map(|number| Part::Mutation {
@@ -106,7 +108,7 @@ fn parts() -> Vec<Part> {
         first += count;
     }
     if seeds.is_none() {
-        parts.extend([Part::Sweep, Part::Repeat, Part::Powertools]);
+        parts.extend(others);
     }
     parts
 }
