@@ -1,7 +1,7 @@
 //! Answers messages: the turns, from the queue to the last frame.
 //!
 //! Idempotency key: user and `request_id`. A message on the queue only says that a turn waits; which turn
-//! is run, and that nobody else runs it, is decided by the conversation's lease ([`session`]). A turn that
+//! is run, and that nobody else runs it, is decided by the conversation's lease (`session`). A turn that
 //! is over is not run again; one that an earlier attempt left half-way is answered anew, and its stream
 //! goes on where it broke off.
 
