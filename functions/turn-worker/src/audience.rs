@@ -4,6 +4,7 @@
 //! is slow, or asks over and over, takes no room and gets one post at a time.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use sparkle_core::{
 };
 use sparkle_wire::frame;
 use tokio::{
-    sync::watch,
+    sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -42,8 +43,8 @@ pub(crate) struct Audience {
     push: Push,
     connections: Connections,
     hall: Arc<Mutex<Hall>>,
-    /// Changes whenever a member may have something to do.
-    changes: watch::Sender<()>,
+    /// Told whenever a member may have something to do; wakes them in the order in which they wait.
+    changes: Arc<Notify>,
     posting: JoinSet<()>,
 }
 
@@ -84,7 +85,7 @@ impl Audience {
                 trusted_until: believed_until - POST_MAX,
                 is_over: false,
             })),
-            changes: watch::Sender::new(()),
+            changes: Arc::default(),
             posting: JoinSet::new(),
         }
     }
@@ -92,7 +93,7 @@ impl Audience {
     /// Frames may be posted until then.
     pub(crate) fn believe_until(&self, until: Instant) {
         lock(&self.hall).trusted_until = until - POST_MAX;
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Those who asked and are still there.
@@ -154,17 +155,17 @@ impl Audience {
                 self.connections.clone(),
                 Arc::clone(&self.hall),
                 place,
-                self.changes.subscribe(),
+                Arc::clone(&self.changes),
             ));
         }
         drop(hall);
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Has a frame posted to everybody.
     pub(crate) fn post(&self, frame: StoredFrame) {
         lock(&self.hall).frames.push(frame);
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Nothing follows the last of these frames, and nobody else writes to this stream any more.
@@ -175,7 +176,7 @@ impl Audience {
             hall.is_over = true;
             hall.trusted_until = Instant::now() + Duration::from_hours(1);
         }
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Waits until everybody has everything, for `span` at most; whether they have.
@@ -224,10 +225,12 @@ async fn follow(
     connections: Connections,
     hall: Arc<Mutex<Hall>>,
     place: usize,
-    mut changes: watch::Receiver<()>,
+    changes: Arc<Notify>,
 ) {
     loop {
-        changes.mark_unchanged();
+        // Before it looks: what changes from here on is not missed.
+        let mut change = pin!(changes.notified());
+        change.as_mut().enable();
         let (next, member) = {
             let hall = lock(&hall);
             let member = hall.members.get(place);
@@ -236,10 +239,10 @@ async fn follow(
         };
         let (stored, (destination, before_seq)) = match (next, member) {
             (Next::Post(frame), Some(member)) => (frame, member),
-            (Next::Wait, _) => match changes.changed().await {
-                Ok(()) => continue,
-                Err(_nothing_will_come) => return,
-            },
+            (Next::Wait, _) => {
+                change.await;
+                continue;
+            }
             _ => return,
         };
         let connection = &destination.connection_id;
