@@ -150,10 +150,30 @@ fn of_calls(platform: &Platform, learner: &Learner) -> Option<String> {
             attempts + guard.attempts(&turn.request),
         )
     });
-    let name = &learner.user;
-    (calls > attempts)
-        .then(|| format!("{name}: the model was asked {calls} times in {attempts} attempts"))
+    let trace = &platform.world.trace;
+    let (name, turns) = (&learner.user, learner.turns.len());
+    if calls > attempts {
+        return Some(format!(
+            "{name}: the model was asked {calls} times in {attempts} attempts"
+        ));
+    }
+    let is_alive = DEATHS.iter().all(|death| trace.counted(death) == 0);
+    let is_once = usize::try_from(calls).unwrap() <= turns;
+    (is_alive && !is_once).then(|| {
+        format!("{name}: the model was asked {calls} times for {turns} turns, and no worker died")
+    })
 }
+
+/// What may have a turn answered again.
+const DEATHS: [&str; 7] = [
+    "kill before",
+    "kill after",
+    "hang before",
+    "hang after",
+    "kill at any moment",
+    "hang at any moment",
+    "turn-worker failed",
+];
 
 /// The turns of a session are in the history in the order of their `ack`s.
 fn of_order(learner: &Learner, history: &History) -> Vec<String> {

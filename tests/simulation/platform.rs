@@ -315,7 +315,12 @@ impl Platform {
         self.idle_workers.borrow_mut().push(instance);
         let answer = done.map(|answer| serde_json::to_value(answer).unwrap());
         let is_done = answer.is_ok_and(|answer| answer["batchItemFailures"] == json!([]));
-        let outcome = if is_done { "done" } else { "failed" };
+        let outcome = if is_done {
+            "done"
+        } else {
+            trace.count("turn-worker failed", 1);
+            "failed"
+        };
         trace.note(format_args!("{} {outcome}", process.name));
         is_done
     }

@@ -71,6 +71,12 @@ impl Trace {
         }
     }
 
+    /// How often that was counted.
+    pub(crate) fn counted(&self, what: &str) -> u64 {
+        let written = self.written.lock().unwrap();
+        written.counts.get(what).copied().unwrap_or_default()
+    }
+
     /// Notes that something happened that must not.
     /// (`--except TEXT` lets runs go on past what is known already.)
     pub(crate) fn violation(&self, what: String) {
