@@ -17,6 +17,10 @@ use crate::{fault::entries, provider::Provider};
 const COPIES: usize = 100;
 const CONNECTIONS: usize = 5;
 const CUTS: usize = 20;
+/// Turns of one conversation that may wait, and listeners that nobody has seen: as in
+/// `shared/aws/src/table/leases.rs`.
+const LINE: usize = 100;
+const CROWD: usize = 110;
 
 /// An answer of so many pieces, each `pause_ms` after the one before, and its text.
 pub(crate) fn slow(pieces: usize, pause_ms: u64) -> (String, String) {
@@ -442,5 +446,58 @@ async fn a_waiting_turn_is_cancelled_before_the_model_hears_of_it() -> Result<()
     assert_eq!(waiting.last()["payload"]["finish_reason"], "cancelled");
     assert_eq!(waiting.text(), "");
     assert_eq!(provider.stats().await?["calls"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_line_and_a_crowd_are_refused_in_place_of_an_ack_and_later_let_in() -> Result<()> {
+    let provider = Provider::start().await?;
+    let stack = provider.options().start().await?;
+    let (message, _) = slow(600, 500);
+    let mut device = stack.connect("ann").await?;
+    let mut running = Following::of("r0");
+    running.chat(&mut device, "s1", &message).await?;
+    running.grown(&mut device, 2).await?;
+    running.acknowledged(&mut device, 1).await?;
+
+    let mut other = stack.connect("ann").await?;
+    for place in 1..LINE {
+        let request_id = format!("r{place}");
+        let waiting = Following::of(&request_id);
+        waiting.chat(&mut other, "s1", "thanks").await?;
+        let ack = reply(&mut other, &request_id).await?;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+    let mut late = Following::of("late");
+    late.chat(&mut other, "s1", "thanks").await?;
+    let refused = reply(&mut other, "late").await?;
+    assert_eq!(refused["payload"]["code"], "RATE_LIMITED", "{refused}");
+    assert!(refused["payload"]["retry_after_ms"].is_u64(), "{refused}");
+
+    // Nobody sees those who ask for a turn that waits.
+    let mut third = stack.connect("ann").await?;
+    let (mut acks, mut refusals) = (0, 0);
+    for _ in 0..CROWD {
+        let asked = json!({ "request_id": "r1", "after_seq": 0 });
+        let answer = third.ask("resume", asked).await?;
+        match answer["payload"]["code"].as_str() {
+            None => acks += 1,
+            Some(code) => {
+                assert_eq!(code, "RATE_LIMITED", "{answer}");
+                refusals += 1;
+            }
+        }
+    }
+    assert_eq!((acks, refusals), (LINE, CROWD - LINE));
+
+    let delete = json!({ "action": "delete", "session_id": "s1" });
+    let deleted = stack.connect("ann").await?.ask("sessions", delete).await?;
+    assert_eq!(deleted["type"], "sessions", "{deleted}");
+    running.to_the_end(&mut device).await?;
+    assert_eq!(running.last()["payload"]["finish_reason"], "cancelled");
+    late.chat(&mut other, "s1", "thanks").await?;
+    late.to_the_end(&mut other).await?;
+    assert_eq!(late.last()["payload"]["finish_reason"], "stop");
+    assert_eq!(provider.stats().await?["calls"], 2);
     Ok(())
 }

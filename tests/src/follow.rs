@@ -1,6 +1,6 @@
 //! One stream as a learner follows it who does what it can to get the whole: asks, asks again, resumes.
 //! A frame that is refused or contradicts another is an error at once; what merely strained the rules is
-//! counted. (What each of several connections carried, [`stream`](crate::stream) tells.)
+//! counted.
 
 use std::collections::BTreeMap;
 
@@ -76,8 +76,7 @@ impl Following {
     /// # Errors
     /// The socket is closed.
     pub async fn resume_after(&mut self, client: &mut Client, after_seq: u64) -> Result<String> {
-        let asked = json!({ "request_id": self.request_id, "after_seq": after_seq });
-        let id = client.request("resume", asked).await?;
+        let id = client.resume(&self.request_id, after_seq).await?;
         self.asked_as.push(id.clone());
         Ok(id)
     }

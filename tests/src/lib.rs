@@ -6,7 +6,6 @@ pub mod follow;
 pub mod foreign;
 pub mod load;
 pub mod processes;
-pub mod stream;
 
 use std::{
     path::{Path, PathBuf},

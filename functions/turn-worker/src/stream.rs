@@ -6,7 +6,7 @@ use sparkle_aws::{
     failure::causes,
     table::{
         TableError,
-        leases::{Held, Lease, Listener, Spent, Standing, Written},
+        leases::{Held, Lease, Spent, Standing, Written},
     },
 };
 use sparkle_core::{
@@ -182,14 +182,12 @@ impl<'a> Stream<'a> {
             }
             // First it is noted that they are taken: should this worker die now, they see a gap and ask
             // again rather than get everything twice.
-            let asks_again = |listener: &Listener| {
-                let connection = &listener.destination.connection_id;
-                let mut asking = asked.iter().map(|asked| &asked.destination.connection_id);
-                asking.any(|asking| asking == connection)
-            };
             let mut listening = self.audience.listening();
-            listening.retain(|listener| !asks_again(listener));
-            listening.extend(asked.iter().cloned());
+            for listener in &asked {
+                let connection = &listener.destination.connection_id;
+                listening.retain(|other| other.destination.connection_id != *connection);
+                listening.push(listener.clone());
+            }
             let taken =
                 insist(async || self.app.leases.take(&self.lease, &asked, &listening).await);
             match taken.await? {

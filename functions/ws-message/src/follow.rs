@@ -1,8 +1,9 @@
 //! Following a turn that runs, ran, or waits: `resume`, repeated questions, `cancel`.
 //!
 //! While a worker holds the conversation's lease only it posts the stream; here it is told who wants to
-//! follow. Otherwise what is recorded is posted from here first. Either way one writer at a time posts to a
-//! connection, so that it gets each frame once, in order.
+//! follow. Otherwise what is recorded is posted from here first, and then the next worker is told. So one
+//! writer at a time posts to a connection and it gets each frame once, in order; except where it was
+//! followed before and a worker takes over just while this posts: then its client goes by `seq`.
 
 use std::time::Duration;
 
@@ -79,13 +80,17 @@ impl Asked<'_> {
             // It was not over a moment ago, so it is now.
             return self.follow_to_the_end(turn, start, ack).await;
         };
+        let known = turn.destination.connection_id == self.destination.connection_id
+            || self.is_followed_by(&standing, request);
+        let is_served = start == Start::Whole && known;
+        if !is_served && standing.is_crowded() {
+            return Ok(Some(self.crowded()));
+        }
         let is_first = standing.is_first(request);
         let last_seq = if is_first { standing.last_seq } else { 0 };
         self.acknowledge(request, Ack { last_seq, ..ack }).await?;
         self.ring_if_abandoned(turn, &standing).await?;
-        let known = turn.destination.connection_id == self.destination.connection_id
-            || self.is_followed_by(&standing, request);
-        if start == Start::Whole && known {
+        if is_served {
             return Ok(None);
         }
         let mut start = start;
@@ -110,10 +115,7 @@ impl Asked<'_> {
             .await?
         {
             leases::Asked::Recorded => Ok(None),
-            leases::Asked::TooMany => {
-                let error = notice::error(ErrorCode::RateLimited, self.language());
-                Ok(Some(retry_in(CROWDED_RETRY, error)))
-            }
+            leases::Asked::TooMany => Ok(Some(self.crowded())),
             leases::Asked::Over => {
                 self.replay(request, start.after_seq()).await?;
                 Ok(None)
@@ -235,6 +237,11 @@ impl Asked<'_> {
             }
             None => Ok(Some(self.not_found())),
         }
+    }
+
+    fn crowded(&self) -> ErrorBody {
+        let error = notice::error(ErrorCode::RateLimited, self.language());
+        retry_in(CROWDED_RETRY, error)
     }
 
     fn not_found(&self) -> ErrorBody {

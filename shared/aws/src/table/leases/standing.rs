@@ -10,7 +10,7 @@ use sparkle_core::{
 };
 
 use super::{
-    SKEW, absurd,
+    ASKED_MAX, SKEW, absurd,
     listener::{self, Listener},
 };
 use crate::table::{Item, TableError, number_of};
@@ -59,6 +59,11 @@ impl Standing {
     pub fn is_abandoned(&self, span: Duration, now: Timestamp) -> bool {
         let is_past = |at: Timestamp| at.after(span) <= now || at > absurd(now);
         is_past(self.leased_until) && is_past(self.rung_at)
+    }
+
+    /// Whether nobody more can ask to listen before a worker has seen those who did.
+    pub fn is_crowded(&self) -> bool {
+        u32::try_from(self.asked.len()).map_or(true, |asked| asked >= ASKED_MAX)
     }
 
     /// The number of the next ring.
