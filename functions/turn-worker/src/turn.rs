@@ -9,7 +9,7 @@ use sparkle_aws::{
     table::{
         TableError,
         conversations::Recent,
-        leases::{Held, Spent},
+        leases::{Held, Spent, Written},
         turns::{Ending, Gain, Turn},
     },
 };
@@ -313,8 +313,15 @@ impl Attempt<'_> {
             let (user, session, request) = (&job.user_id, &job.session_id, &job.request_id);
             let turn = insist(async || app.turns.find(user, request, self.clock.now()).await);
             if let Some(Turn::Answered { .. }) = turn.await? {
-                let (lease, known) = (stream.lease(), stream.standing());
-                app.leases.drop_first(lease, known, at).await?;
+                // By this worker, if its lease held until then; by another otherwise, with other last frames.
+                let lease = stream.lease();
+                match insist(async || app.leases.look(lease).await).await? {
+                    Written::Kept(known) if known.waits(&job.request_id) => {
+                        app.leases.drop_first(lease, &known, at).await?;
+                    }
+                    Written::Kept(_) => {}
+                    Written::Lost => return Err(Stop::LostAtTheEnd.into()),
+                }
                 return Ok(());
             }
             let now = insist(async || app.conversations.recent(user, session, 1).await).await?;
