@@ -106,7 +106,7 @@ fn of_turn(turn: &Turn, stored: &View, history: &History, attempts: u32) -> Vec<
         Some(End::Error(code)) => {
             is_kept = false;
             // What a turn is tried at most, and once more to say so.
-            let is_given_up = attempts > 5 && code == "INTERNAL";
+            let is_given_up = attempts > 10 && code == "INTERNAL";
             let has_failed = turn.script.fails() && code == "PROVIDER_ERROR";
             if !is_given_up && !has_failed {
                 broken.push(format!("it ended with {code}"));
@@ -114,6 +114,7 @@ fn of_turn(turn: &Turn, stored: &View, history: &History, attempts: u32) -> Vec<
         }
         other => broken.push(format!("it ended with {other:?}")),
     }
+    is_kept &= !turn.deleted.get();
     let kept: Vec<(&str, &str)> = entries
         .iter()
         .map(|(role, text, _)| (role.as_str(), text.as_str()))

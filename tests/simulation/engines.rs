@@ -31,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) about: String,
     pub(crate) body: Value,
     pub(crate) request: Request<Bytes>,
+    /// What its process asked, if it asks something else now.
+    meant: Option<Value>,
 }
 
 impl Call {
@@ -60,13 +62,20 @@ impl Call {
             about,
             body,
             request,
+            meant: None,
         }
     }
 
     /// Changes what is asked.
     pub(crate) fn rewrite(&mut self, change: impl FnOnce(&mut Value)) {
+        self.meant.get_or_insert_with(|| self.body.clone());
         change(&mut self.body);
         *self.request.body_mut() = Bytes::from(self.body.to_string());
+    }
+
+    /// What its process asked, whatever a mutation has made of it.
+    pub(crate) fn meant(&self) -> &Value {
+        self.meant.as_ref().unwrap_or(&self.body)
     }
 
     pub(crate) fn table(&self) -> &str {

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::{
-    engines::Service,
+    engines::{Call, Service},
     process::{Process, Role},
 };
 
@@ -85,6 +85,28 @@ impl Point {
     }
 }
 
+/// A fault that waits for a certain call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cue {
+    pub(crate) role: Role,
+    pub(crate) operation: &'static str,
+    /// What the call's body says.
+    pub(crate) mark: &'static str,
+    /// Which of these calls, from 0, counted over the function's processes.
+    pub(crate) number: u32,
+    pub(crate) fault: Fault,
+    /// How long the process hangs, or how late the call or its copy is.
+    pub(crate) span: Duration,
+}
+
+/// A fault that hits a call now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Struck {
+    pub(crate) fault: Fault,
+    /// As its cue says; otherwise chance does.
+    span: Option<Duration>,
+}
+
 /// How a run is disturbed.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -94,6 +116,8 @@ pub(crate) struct Plan {
     /// In ten thousandths of calls.
     rates: Vec<(Fault, u32)>,
     point: Option<Point>,
+    /// With how many of its calls there were.
+    cues: Vec<(Cue, u32)>,
     calls: BTreeMap<Role, u32>,
     /// In hundredths: queue deliveries doubled, queue deliveries late, deletions lost.
     pub(crate) doubled: u32,
@@ -130,6 +154,7 @@ impl Plan {
             calm_at,
             rates,
             point: None,
+            cues: Vec::new(),
             calls: BTreeMap::new(),
             doubled,
             late,
@@ -146,12 +171,21 @@ impl Plan {
             calm_at: Instant::now() + Duration::from_hours(1000),
             rates: Vec::new(),
             point,
+            cues: Vec::new(),
             calls: BTreeMap::new(),
             doubled: 0,
             late: 0,
             undeleted: 0,
             cut_every: None,
             stop_every: None,
+        }
+    }
+
+    /// Nothing goes wrong, but on these cues.
+    pub(crate) fn cued(cues: &[Cue]) -> Self {
+        Self {
+            cues: cues.iter().map(|&cue| (cue, 0)).collect(),
+            ..Self::only(None)
         }
     }
 
@@ -165,17 +199,21 @@ impl Plan {
     }
 
     /// What happens to a call.
-    pub(crate) fn choose(&mut self, process: &Process) -> Option<Fault> {
+    pub(crate) fn choose(&mut self, call: &Call, process: &Process) -> Option<Struck> {
         let number = self.calls.entry(process.role).or_default();
         let this = *number;
         *number += 1;
         if process.role == Role::Examiner {
             return None;
         }
+        if !self.cues.is_empty() {
+            return self.on_cue(call, process);
+        }
+        let by_chance = |fault| Struck { fault, span: None };
         if let Some(point) = self.point {
             let calls = point.call..point.call + point.times;
             let is_here = point.role == process.role && calls.contains(&this);
-            return is_here.then_some(point.fault);
+            return is_here.then_some(by_chance(point.fault));
         }
         if self.is_calm() {
             return None;
@@ -183,11 +221,26 @@ impl Plan {
         let mut drawn = self.rng.u32(0..10_000);
         for &(fault, rate) in &self.rates {
             if drawn < rate {
-                return Some(fault);
+                return Some(by_chance(fault));
             }
             drawn -= rate;
         }
         None
+    }
+
+    fn on_cue(&mut self, call: &Call, process: &Process) -> Option<Struck> {
+        let mut struck = None;
+        for (cue, seen) in &mut self.cues {
+            let is_one = cue.role == process.role
+                && cue.operation == call.operation
+                && call.body.to_string().contains(cue.mark);
+            if is_one && *seen == cue.number {
+                let (fault, span) = (cue.fault, Some(cue.span));
+                struck = Some(Struck { fault, span });
+            }
+            *seen += u32::from(is_one);
+        }
+        struck
     }
 
     /// How long the network takes, one way.
@@ -195,17 +248,20 @@ impl Plan {
         Duration::from_millis(self.rng.u64(1..12))
     }
 
-    /// How long something takes that is late: an attempt of the SDK waits 2 s.
-    pub(crate) fn lateness(&mut self) -> Duration {
-        Duration::from_millis(self.rng.u64(200..4_000))
-    }
-
-    /// How long a process hangs: a lease lasts 12 s.
-    pub(crate) fn hang(&mut self) -> Duration {
-        if self.point.is_some() {
-            return Duration::from_secs(40);
+    /// How long a process hangs, or how late something is: an attempt of the SDK waits 2 s, a lease
+    /// holds for 15 s.
+    pub(crate) fn span(&mut self, struck: Struck) -> Duration {
+        if let Some(span) = struck.span {
+            return span;
         }
-        Duration::from_millis(self.rng.u64(500..45_000))
+        match struck.fault {
+            Fault::HangBefore | Fault::HangAfter if self.point.is_some() => Duration::from_secs(40),
+            Fault::HangBefore | Fault::HangAfter => {
+                Duration::from_millis(self.rng.u64(500..45_000))
+            }
+            Fault::Duplicated => self.within(Duration::from_secs(3)),
+            _ => Duration::from_millis(self.rng.u64(200..4_000)),
+        }
     }
 
     /// The status of a refusal and what it says.

@@ -32,6 +32,7 @@ struct Lease {
     fence: u64,
     leased_until: u64,
     last_seq: u64,
+    rings: u64,
     first: Option<String>,
     item: Value,
 }
@@ -69,8 +70,17 @@ impl Guard {
             {
                 *self.attempts.entry(turn.clone()).or_default() += 1;
             }
-            if fences(call).any(|fence| fence != after.fence) {
+            // As the process meant it: a condition that is missing must show by what the write does.
+            if named(call, ":fence").any(|fence| number(fence) != after.fence) {
                 broken.push(format!("{name} wrote although its lease was another's"));
+            }
+            let is_fenced = named(call, ":fence").next().is_some();
+            let mut turns = named(call, ":request").filter_map(text);
+            if is_fenced && turns.any(|turn| before.first.as_deref() != Some(turn)) {
+                broken.push(format!("{name} wrote for a turn that was not the first"));
+            }
+            if after.rings < before.rings {
+                broken.push(format!("{name} turned the rings back"));
             }
             if after.first.is_some() && after.first == before.first {
                 if after.last_seq < before.last_seq {
@@ -164,12 +174,15 @@ fn number(value: &Value) -> u64 {
         .unwrap_or_default()
 }
 
-/// The parts of a call that change one item each.
+/// The parts of a call that change one item each, as its process meant them.
 fn parts(call: &Call) -> Vec<&Value> {
     match call.operation.as_str() {
-        "UpdateItem" | "PutItem" | "DeleteItem" => vec![&call.body],
+        "UpdateItem" | "PutItem" | "DeleteItem" => vec![call.meant()],
         "TransactWriteItems" => {
-            let items = call.body["TransactItems"].as_array().into_iter().flatten();
+            let items = call.meant()["TransactItems"]
+                .as_array()
+                .into_iter()
+                .flatten();
             let parts = items.flat_map(|item| item.as_object().into_iter().flatten());
             parts.map(|(_, part)| part).collect()
         }
@@ -184,13 +197,13 @@ fn lease_keys(call: &Call) -> impl Iterator<Item = &Value> {
         .map(|part| &part["Key"])
 }
 
-/// The fences that a call's writes name.
-fn fences(call: &Call) -> impl Iterator<Item = u64> {
+/// A value that the writes of a call to leases name.
+fn named<'a>(call: &'a Call, name: &'static str) -> impl Iterator<Item = &'a Value> {
     let parts = parts(call).into_iter();
-    parts.filter_map(|part| {
-        let fence = part.pointer("/ExpressionAttributeValues/:fence")?;
-        Some(number(fence))
-    })
+    let values = parts
+        .filter(|part| part["TableName"] == "LeasesTable")
+        .map(move |part| &part["ExpressionAttributeValues"][name]);
+    values.filter(|value| !value.is_null())
 }
 
 fn puts<'a>(call: &'a Call, table: &str) -> impl Iterator<Item = &'a Value> {
@@ -209,6 +222,7 @@ fn lease(key: &Value, engines: &Engines) -> Lease {
         fence: number(&item["fence"]),
         leased_until: number(&item["leased_until"]),
         last_seq: number(&item["last_seq"]),
+        rings: number(&item["rings"]),
         first: first.map(str::to_owned),
         item,
     }

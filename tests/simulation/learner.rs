@@ -14,9 +14,14 @@ use crate::{
     fault::exponential,
     platform::Platform,
     process::Role,
+    scene::Scene,
     script::Script,
     view::{Seen, View},
 };
+
+mod acting;
+
+pub(crate) use acting::Act;
 
 /// How long a client waits for what is missing before it asks (again).
 const GAP_PATIENCE: Duration = Duration::from_secs(3);
@@ -35,6 +40,8 @@ pub(crate) struct Turn {
     /// Its place among the acknowledged turns of the run.
     pub(crate) acked: Cell<Option<u64>>,
     pub(crate) cancelled: Cell<bool>,
+    /// With its conversation.
+    pub(crate) deleted: Cell<bool>,
 }
 
 /// One person with several devices.
@@ -50,7 +57,7 @@ pub(crate) struct Learner {
 
 /// How long a learner waits before it asks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+pub(crate) enum Patience {
     Short,
     Long,
 }
@@ -69,6 +76,7 @@ impl Learner {
                 script: Script::random(rng),
                 acked: Cell::new(None),
                 cancelled: Cell::new(false),
+                deleted: Cell::new(false),
                 request,
             }
         });
@@ -90,6 +98,18 @@ impl Learner {
         learner.turns[0].script = Script::plain();
         learner.patience = Patience::Long;
         learner.cancels_after = cancels_after;
+        Rc::new(learner)
+    }
+
+    /// A learner with messages in one conversation, who does what a scene says.
+    pub(crate) fn of_scene(scene: &Scene) -> Rc<Self> {
+        let mut rng = Rng::with_seed(1);
+        let learner = Self::new("ann".to_owned(), 1, scene.turns, &mut rng);
+        let mut learner = Rc::into_inner(learner).unwrap();
+        for turn in &mut learner.turns {
+            turn.script = Script::drifting();
+        }
+        learner.patience = scene.patience;
         Rc::new(learner)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! `cargo test -p sparkle-tests --test simulation -- --seeds 100000` makes that many runs;
 //! `--seed N --trace` repeats one and shows all of it, `--others` has each single call fail in turn,
-//! repeats a run and sets Powertools' rule beside ours, and `--mutations` takes out one safety line at a
-//! time and says which seed notices. Everything that happens follows from the seed: what fails, when, and
+//! plays the scenes, repeats a run and sets Powertools' rule beside ours, and `--mutations` takes out one
+//! safety line at a time and says what notices. (`--scene N --trace --mutation M` shows one of these.) Everything that happens follows from the seed: what fails, when, and
 //! who does what. What is not seeded is said in `run`.
 
 mod check;
@@ -19,6 +19,7 @@ mod powertools;
 mod process;
 mod provider;
 mod run;
+mod scene;
 mod script;
 mod sweep;
 mod table;
@@ -81,7 +82,10 @@ fn parts() -> Vec<Part> {
     if let Some(Some(seed)) = flag("--seed") {
         return vec![Part::Seed(seed)];
     }
-    let others = [Part::Sweep, Part::Repeat, Part::Powertools];
+    if let Some(Some(number)) = flag("--scene") {
+        return vec![Part::Scene(usize::try_from(number).unwrap())];
+    }
+    let others = [Part::Sweep, Part::Scenes, Part::Repeat, Part::Powertools];
     if flag("--others").is_some() {
         return others.to_vec();
     }

@@ -49,6 +49,10 @@ pub(crate) enum Mutation {
     NeverRing,
     /// Nobody hears that an answer is to be stopped.
     NeverCancel,
+    /// All that keeps a copy of a turn's end from ending the next turn.
+    EndAgain,
+    /// All that keeps a copy of a turn's beginning from beginning it again.
+    BeginAgain,
 }
 
 /// What becomes of a call under a mutation.
@@ -65,7 +69,7 @@ pub(crate) enum Mutated {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::RecordUnfenced,
         Self::RecordAnyTurn,
         Self::RecordOlder,
@@ -87,10 +91,46 @@ impl Mutation {
         Self::NoTokens,
         Self::NeverRing,
         Self::NeverCancel,
+        Self::EndAgain,
+        Self::BeginAgain,
     ];
 
-    /// The line that is missing.
-    pub(crate) fn line(self) -> &'static str {
+    /// What is taken out together, since each of these holds what the others hold, too.
+    fn together(self) -> &'static [Self] {
+        match self {
+            Self::EndAgain => &[
+                Self::FinishAnyTurn,
+                Self::FinishTwice,
+                Self::AppendAnyLength,
+                Self::NoTokens,
+            ],
+            Self::BeginAgain => &[Self::BeginTwice, Self::NoTokens],
+            _ => &[],
+        }
+    }
+
+    /// The lines that hold what this one holds, where it must not be missed.
+    pub(crate) fn held_by(self) -> Vec<&'static str> {
+        let others: &[Self] = match self {
+            Self::FinishAnyTurn => &[Self::FinishTwice, Self::AppendAnyLength, Self::NoTokens],
+            Self::FinishTwice => &[Self::FinishAnyTurn, Self::AppendAnyLength, Self::NoTokens],
+            Self::NoTokens => &[Self::FinishAnyTurn, Self::FinishTwice, Self::BeginTwice],
+            _ => &[],
+        };
+        others.iter().map(|other| other.line()).collect()
+    }
+
+    /// What is missing, in words.
+    pub(crate) fn shown(self) -> String {
+        let together = self.together().iter().map(|part| part.line());
+        let together: Vec<&str> = together.collect();
+        match together[..] {
+            [] => self.line().to_owned(),
+            _ => together.join(", and without "),
+        }
+    }
+
+    fn line(self) -> &'static str {
         match self {
             Self::RecordUnfenced => "leases.record: fence = :fence",
             Self::RecordAnyTurn => "leases.record: waiting[0] = :request",
@@ -113,6 +153,8 @@ impl Mutation {
             Self::NoTokens => "ClientRequestToken",
             Self::NeverRing => "queue.send_again",
             Self::NeverCancel => "leases.cancel",
+            Self::EndAgain => "what keeps a turn from being ended again",
+            Self::BeginAgain => "what keeps a turn from being begun again",
         }
     }
 
@@ -215,6 +257,14 @@ impl Mutation {
             }
             Self::NeverCancel if is(call, "UpdateItem") && updates(call, "ADD cancelled") => {
                 Mutated::Pretended
+            }
+            Self::EndAgain | Self::BeginAgain => {
+                let parts = self.together().iter();
+                let mutated = parts.map(|part| part.apply(call, number));
+                mutated.fold(Mutated::Untouched, |all, one| match one {
+                    Mutated::Untouched => all,
+                    one => one,
+                })
             }
             _ => Mutated::Untouched,
         }

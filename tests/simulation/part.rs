@@ -11,6 +11,7 @@ use crate::{
     process::Role,
     provider,
     run::{self, Order, Story},
+    scene::{SCENES, Scene},
     sweep,
     trace::{Counts, Showing},
 };
@@ -30,6 +31,8 @@ pub(crate) enum Part {
     Seeds { first: u64, count: u64 },
     Mutation { number: usize, seeds: u64 },
     Sweep,
+    Scene(usize),
+    Scenes,
     Repeat,
     Powertools,
 }
@@ -53,6 +56,8 @@ impl Part {
             Self::Seeds { first, count } => format!("seeds {first} {count}"),
             Self::Mutation { number, seeds } => format!("mutation {number} {seeds}"),
             Self::Sweep => "sweep 0 0".to_owned(),
+            Self::Scene(number) => format!("scene {number}"),
+            Self::Scenes => "scenes 0 0".to_owned(),
             Self::Repeat => "repeat 0 0".to_owned(),
             Self::Powertools => "powertools 0 0".to_owned(),
         }
@@ -72,6 +77,8 @@ impl Part {
                 seeds: number(2),
             },
             "sweep" => Self::Sweep,
+            "scene" => Self::Scene(usize::try_from(number(1)).unwrap()),
+            "scenes" => Self::Scenes,
             "repeat" => Self::Repeat,
             _ => Self::Powertools,
         }
@@ -83,7 +90,9 @@ pub(crate) fn run(text: &str) {
     let begun = Instant::now();
     provider::listen();
     let mut result = match Part::of_text(text) {
-        Part::Seed(seed) => one(seed),
+        Part::Seed(seed) => one(order(seed, None)),
+        Part::Scene(number) => one(of_scene(&SCENES[number], None)),
+        Part::Scenes => played(),
         Part::Seeds { first, count } => seeds(first, count),
         Part::Mutation { number, seeds } => mutation(Mutation::ALL[number], seeds),
         Part::Sweep => swept(),
@@ -104,7 +113,15 @@ fn order(seed: u64, mutation: Option<Mutation>) -> Order {
     }
 }
 
-fn one(seed: u64) -> Result {
+fn of_scene(scene: &'static Scene, mutation: Option<Mutation>) -> Order {
+    Order {
+        story: Story::Scene(scene),
+        ..order(0, mutation)
+    }
+}
+
+/// Makes one run to be looked at.
+fn one(order: Order) -> Result {
     let is_traced = std::env::args().any(|argument| argument == "--trace");
     let mutation = crate::flag("--mutation").flatten();
     let mutation = mutation.map(|number| Mutation::ALL[usize::try_from(number).unwrap()]);
@@ -113,18 +130,23 @@ fn one(seed: u64) -> Result {
     } else {
         Showing::Nothing
     };
-    let report = run::run(
-        &run::template(),
-        Order {
-            showing,
-            ..order(seed, mutation)
-        },
-    );
+    let order = Order {
+        showing,
+        mutation,
+        ..order
+    };
+    let report = run::run(&run::template(), order);
+    let verdict = match order.story {
+        Story::Scene(scene) => scene.verdict(&report),
+        _ => None,
+    };
+    let mut failures = report.violations;
+    failures.extend(verdict.filter(|wrong| !failures.contains(wrong)));
     Result {
         seeds: 1,
         notes: vec![format!("hash {:016x}", report.hash), report.outcome],
         counts: report.counts,
-        failures: report.violations,
+        failures,
         ..Result::default()
     }
 }
@@ -153,22 +175,58 @@ fn seeds(first: u64, count: u64) -> Result {
     result
 }
 
+/// Takes a line out: who notices, and if nobody does, what holds in its place.
 fn mutation(mutation: Mutation, most: u64) -> Result {
     let template = run::template();
-    let caught = (0..most).find_map(|seed| {
-        let report = run::run(&template, order(seed, Some(mutation)));
-        let violation = report.violations.into_iter().next()?;
-        let violation: String = violation.chars().take(120).collect();
-        Some(format!("seed {seed}: {violation}"))
+    let briefly = |wrong: String| wrong.chars().take(120).collect::<String>();
+    let scene = SCENES.iter().find_map(|scene| {
+        let report = run::run(&template, of_scene(scene, Some(mutation)));
+        let wrong = briefly(scene.verdict(&report)?);
+        Some(format!("in the scene \"{}\": {wrong}", scene.name))
     });
-    let caught_by_seed = caught.unwrap_or_else(|| format!("by NONE of {most} seeds"));
-    let caught_at_point = sweep::catch(&template, mutation);
-    let caught_at_point = caught_at_point.unwrap_or_else(|| "at NO crash point".to_owned());
+    let point = sweep::catch(&template, mutation);
+    let seed = (0..most).find_map(|seed| {
+        let report = run::run(&template, order(seed, Some(mutation)));
+        let violation = briefly(report.violations.into_iter().next()?);
+        Some(format!("by seed {seed}: {violation}"))
+    });
+    let is_caught = scene.is_some() || point.is_some() || seed.is_some();
+    let held_by = mutation.held_by();
+    let line = mutation.shown();
+    let mut lines = vec![
+        format!("without {line}"),
+        scene.map_or_else(|| "in no scene".to_owned(), caught),
+        point.map_or_else(|| "at no crash point".to_owned(), caught),
+        seed.map_or_else(|| format!("by none of {most} seeds"), caught),
+    ];
+    if !held_by.is_empty() {
+        lines.push(format!("held as well by {}", held_by.join("; ")));
+    }
+    let is_missed = !is_caught && held_by.is_empty();
+    let missed = || format!("nothing notices that {line} is missing, and no other line is named");
     Result {
-        notes: vec![format!(
-            "without {}\n      caught {caught_by_seed}\n      caught {caught_at_point}",
-            mutation.line()
-        )],
+        failures: is_missed.then(missed).into_iter().collect(),
+        notes: vec![lines.join("\n      ")],
+        ..Result::default()
+    }
+}
+
+fn caught(by: String) -> String {
+    format!("caught {by}")
+}
+
+fn played() -> Result {
+    let template = run::template();
+    let failed = SCENES.iter().filter_map(|scene| {
+        let report = run::run(&template, of_scene(scene, None));
+        let wrong = scene.verdict(&report)?;
+        Some(format!("the scene \"{}\": {wrong}", scene.name))
+    });
+    let failures: Vec<String> = failed.collect();
+    let held = SCENES.len() - failures.len();
+    Result {
+        notes: vec![format!("{held} of {} scenes hold", SCENES.len())],
+        failures,
         ..Result::default()
     }
 }

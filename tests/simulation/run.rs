@@ -22,6 +22,7 @@ use crate::{
     mutation::Mutation,
     platform::Platform,
     provider,
+    scene::Scene,
     trace::{Counts, Showing, Trace},
     world::World,
 };
@@ -38,6 +39,8 @@ pub(crate) enum Story {
     One(Option<Point>),
     /// One turn, stopped half-way by its learner.
     Cancelled,
+    /// What a scene says.
+    Scene(&'static Scene),
 }
 
 /// A run to make.
@@ -112,6 +115,7 @@ async fn live(template: &Template, order: Order) -> Report {
             let half = Duration::from_millis(800);
             (Plan::only(None), vec![Learner::of_one_turn(Some(half))])
         }
+        Story::Scene(scene) => (Plan::cued(scene.cues), vec![Learner::of_scene(scene)]),
     };
     let trace = Trace::new(clock, order.showing);
     let world = World::new(template, plan, trace, clock, order.mutation);
@@ -171,6 +175,12 @@ async fn live(template: &Template, order: Order) -> Report {
 async fn learn(platform: &Rc<Platform>, learners: &Learners, story: Story) -> Vec<Device> {
     let mut devices = JoinSet::new();
     for learner in learners {
+        if let Story::Scene(scene) = story {
+            for (name, &acts) in ["a", "b", "c"].into_iter().zip(scene.devices) {
+                devices.spawn_local(Device::new(platform, learner, name).act(acts));
+            }
+            continue;
+        }
         let author = Device::new(platform, learner, "a");
         devices.spawn_local(author.write());
         if matches!(story, Story::Random) && author_is_watched(platform) {

@@ -72,6 +72,18 @@ impl Script {
         }
     }
 
+    /// A longer one, whose second half is another each time.
+    pub(crate) fn drifting() -> Self {
+        Self {
+            script: offline::Script {
+                pieces: (0..40).map(|number| format!("导数 {number} ")).collect(),
+                pause_ms: 120,
+                drifts_from: Some(20),
+                ..offline::Script::default()
+            },
+        }
+    }
+
     pub(crate) fn message(&self) -> String {
         self.script.message()
     }

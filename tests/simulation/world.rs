@@ -24,12 +24,15 @@ use tokio::{
 use crate::{
     clock::Clock,
     engines::{Call, Engines, Service},
-    fault::{Fault, Plan},
+    fault::{Fault, Plan, Struck},
     guard::Guard,
     mutation::{Mutated, Mutation},
     process::{Process, Role},
     trace::Trace,
 };
+
+/// Counts leases that were not to be had: their workers wait for others, or came for nothing.
+pub(crate) const REFUSED_LEASES: &str = "leases refused";
 
 /// Everything that the processes of a run share.
 pub(crate) struct World {
@@ -92,7 +95,8 @@ impl World {
     ) -> Option<Response<Bytes>> {
         process.running().await;
         let call = Call::read(request);
-        let fault = self.plan.lock().unwrap().choose(process);
+        let struck = self.plan.lock().unwrap().choose(&call, process);
+        let fault = struck.map(|struck| struck.fault);
         if let Some(fault) = fault {
             self.trace.count(fault.as_str(), 1);
         }
@@ -107,7 +111,7 @@ impl World {
                 pending::<()>().await;
             }
             Some(Fault::HangBefore) => {
-                process.hang(self.plan.lock().unwrap().hang());
+                process.hang(self.span(struck));
                 process.running().await;
             }
             Some(Fault::Refused) => {
@@ -123,11 +127,10 @@ impl World {
             }
             _ => {}
         }
-        let answer = self.send(call, fault, process);
+        let answer = self.send(call, struck, process);
         let response = answer.await.ok()?;
         if fault == Some(Fault::LateAnswer) {
-            let late = self.plan.lock().unwrap().lateness();
-            sleep(late).await;
+            sleep(self.span(struck)).await;
         }
         self.pass().await;
         match fault {
@@ -135,37 +138,41 @@ impl World {
                 process.kill();
                 pending::<()>().await;
             }
-            Some(Fault::HangAfter) => process.hang(self.plan.lock().unwrap().hang()),
+            Some(Fault::HangAfter) => process.hang(self.span(struck)),
             _ => {}
         }
         process.running().await;
         (fault != Some(Fault::CutAfter)).then_some(response)
     }
 
+    fn span(&self, struck: Option<Struck>) -> Duration {
+        let mut plan = self.plan.lock().unwrap();
+        struck.map_or(Duration::ZERO, |struck| plan.span(struck))
+    }
+
     /// Lets a call leave: from here on it will be done.
     fn send(
         self: &Arc<Self>,
         call: Call,
-        fault: Option<Fault>,
+        struck: Option<Struck>,
         process: &Arc<Process>,
     ) -> oneshot::Receiver<Response<Bytes>> {
         let (answered, answer) = oneshot::channel();
         let (world, process) = (Arc::clone(self), Arc::clone(process));
+        let fault = struck.map(|struck| struck.fault);
         let mut flights = self.flights.lock().unwrap();
         while flights.try_join_next().is_some() {}
         flights.spawn(async move {
             world.pass().await;
             if fault == Some(Fault::LateRequest) {
-                let late = world.plan.lock().unwrap().lateness();
-                sleep(late).await;
+                sleep(world.span(struck)).await;
             }
             let mut call = call;
             let response = world.effect(&mut call, &process).await;
             // Nobody waits for it any more if the caller gave up.
             drop(answered.send(response));
             if fault == Some(Fault::Duplicated) {
-                let late = world.plan.lock().unwrap().within(Duration::from_secs(3));
-                sleep(late).await;
+                sleep(world.span(struck)).await;
                 world.effect(&mut call, &process).await;
             }
         });
@@ -207,6 +214,12 @@ impl World {
             call.about,
             response.status().as_u16()
         ));
+        let is_acquire = call.body["ExpressionAttributeValues"]
+            .get(":owner")
+            .is_some();
+        if is_acquire && response.status() == StatusCode::BAD_REQUEST {
+            self.trace.count(REFUSED_LEASES, 1);
+        }
         let now_ms = u64::try_from(self.clock.unix_ms()).unwrap();
         let mut guard = self.guard.lock().unwrap();
         let broken = guard.after(call, process, response.status(), now_ms, &self.engines);

@@ -3,7 +3,7 @@
 //!     cargo bench --profile dev -p sparkle-tests --bench kills                                a short one
 //!     cargo bench --profile dev -p sparkle-tests --bench kills -- --turns 200 --kills 200    the whole
 //!
-//! `--sessions 16 --seed 7` are further flags. The fifth death in one turn ends it with an error, as it
+//! `--sessions 16 --seed 7` are further flags. The tenth death in one turn ends it with an error, as it
 //! should, which is shown as a violation since its answer is not complete; `--spare 3` lets workers live
 //! while a turn has lost three, so that chance cannot bring that about.
 //!

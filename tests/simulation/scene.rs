@@ -1,0 +1,214 @@
+//! Short stories in which one safety line matters, that chance hardly ever comes by.
+//!
+//! Each is played as it is in every run of the tests, and with a line missing by `--mutations`.
+
+use std::time::Duration;
+
+use crate::{
+    fault::{Cue, Fault},
+    learner::{Act, Patience},
+    process::Role,
+    run::Report,
+    sweep::RECOVERY_MAX_MS,
+    world::REFUSED_LEASES,
+};
+
+/// One story.
+pub(crate) struct Scene {
+    pub(crate) name: &'static str,
+    /// Messages of the only conversation.
+    pub(crate) turns: u32,
+    pub(crate) patience: Patience,
+    /// What each device of the learner does.
+    pub(crate) devices: &'static [&'static [Act]],
+    pub(crate) cues: &'static [Cue],
+    /// What must hold besides what always must.
+    wrong: fn(&Report) -> Option<String>,
+}
+
+impl std::fmt::Debug for Scene {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(self.name)
+    }
+}
+
+impl Scene {
+    /// What is wrong with how it went.
+    pub(crate) fn verdict(&self, report: &Report) -> Option<String> {
+        let violation = report.violations.first().cloned();
+        violation.or_else(|| (self.wrong)(report))
+    }
+}
+
+const ALONE: &[Act] = &[Act::Say(0), Act::Stay];
+
+/// An update of the lease by its worker that takes listeners.
+const TAKE: &str = ":listening";
+/// One that takes the lease.
+const ACQUIRE: &str = ":owner";
+/// The transaction that ends a turn.
+const FINISH: &str = "finished_at";
+
+const fn worker(operation: &'static str, mark: &'static str, fault: Fault, span_ms: u64) -> Cue {
+    Cue {
+        role: Role::Worker,
+        operation,
+        mark,
+        number: 0,
+        fault,
+        span: Duration::from_millis(span_ms),
+    }
+}
+
+const fn message(operation: &'static str, mark: &'static str, fault: Fault, span_ms: u64) -> Cue {
+    Cue {
+        role: Role::Message,
+        ..worker(operation, mark, fault, span_ms)
+    }
+}
+
+/// All stories.
+pub(crate) static SCENES: &[Scene] = &[
+    Scene {
+        name: "an owner wakes up at the end of its turn while another answers it",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[ALONE],
+        cues: &[worker(
+            "TransactWriteItems",
+            FINISH,
+            Fault::HangBefore,
+            17_000,
+        )],
+        wrong: nothing,
+    },
+    Scene {
+        name: "an owner wakes up and takes a listener that another has taken",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[
+            ALONE,
+            &[Act::Await(0), Act::Listen(1_000), Act::Resume(0), Act::Stay],
+            &[
+                Act::Await(0),
+                Act::Listen(17_000),
+                Act::Resume(0),
+                Act::Stay,
+            ],
+        ],
+        cues: &[worker("UpdateItem", TAKE, Fault::HangBefore, 18_000)],
+        wrong: nothing,
+    },
+    Scene {
+        name: "the end of a turn arrives again before the next one is taken",
+        turns: 2,
+        patience: Patience::Long,
+        devices: &[&[Act::Say(0), Act::Say(1), Act::Stay]],
+        cues: &[
+            worker("TransactWriteItems", FINISH, Fault::Duplicated, 2_000),
+            Cue {
+                number: 1,
+                ..worker("UpdateItem", ACQUIRE, Fault::HangBefore, 4_000)
+            },
+        ],
+        wrong: nothing,
+    },
+    Scene {
+        name: "the answer to a turn's beginning is lost",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[ALONE],
+        cues: &[message("TransactWriteItems", "waiting", Fault::CutAfter, 0)],
+        wrong: nothing,
+    },
+    Scene {
+        name: "a wish to listen arrives again when it is granted",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[
+            ALONE,
+            &[Act::Await(0), Act::Listen(1_000), Act::Resume(0), Act::Stay],
+        ],
+        cues: &[message("UpdateItem", "ADD asked", Fault::Duplicated, 1_500)],
+        wrong: doubled,
+    },
+    Scene {
+        name: "two turns of a conversation, undisturbed",
+        turns: 2,
+        patience: Patience::Long,
+        devices: &[&[Act::Say(0), Act::Say(1), Act::Stay]],
+        cues: &[],
+        wrong: waited,
+    },
+    Scene {
+        name: "a message is said twice",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[&[Act::Repeat(0), Act::Say(0), Act::Stay]],
+        cues: &[],
+        wrong: delivered_again,
+    },
+    Scene {
+        name: "a worker dies before its first call, and the note of the ring arrives again after the next",
+        turns: 3,
+        patience: Patience::Short,
+        devices: &[&[Act::Say(0), Act::Say(1), Act::Say(2), Act::Stay]],
+        cues: &[
+            worker("ChangeMessageVisibility", "", Fault::KillBefore, 0),
+            message("UpdateItem", "SET rings", Fault::Duplicated, 15_000),
+        ],
+        wrong: slow,
+    },
+    Scene {
+        name: "a conversation is deleted while its next turn begins",
+        turns: 2,
+        patience: Patience::Long,
+        devices: &[&[
+            Act::Say(0),
+            Act::Stay,
+            Act::Delete,
+            Act::Listen(300),
+            Act::Say(1),
+            Act::Stay,
+        ]],
+        cues: &[message(
+            "GetItem",
+            "SessionsTable",
+            Fault::HangBefore,
+            1_500,
+        )],
+        wrong: nothing,
+    },
+];
+
+fn nothing(_report: &Report) -> Option<String> {
+    None
+}
+
+fn count(report: &Report, what: &str) -> u64 {
+    report.counts.get(what).copied().unwrap_or_default()
+}
+
+/// Nothing was lost and nobody died, so every connection gets every frame once.
+fn doubled(report: &Report) -> Option<String> {
+    let doubles = count(report, "raw doubles");
+    (doubles > 0).then(|| format!("{doubles} frames came twice to a connection"))
+}
+
+/// Turns of one conversation come to their workers one after the other.
+fn waited(report: &Report) -> Option<String> {
+    let refused = count(report, REFUSED_LEASES);
+    (refused > 0).then(|| format!("a worker asked {refused} times for a lease that another held"))
+}
+
+/// What is queued twice is delivered once.
+fn delivered_again(report: &Report) -> Option<String> {
+    let deliveries = count(report, "deliveries");
+    (deliveries != 1).then(|| format!("one turn, but {deliveries} deliveries"))
+}
+
+/// A turn is run within 15 s of the first moment at which somebody asks and nobody has run it for 15 s.
+fn slow(report: &Report) -> Option<String> {
+    let took_ms = count(report, "answered after ms");
+    (took_ms > RECOVERY_MAX_MS).then(|| format!("its learner asked for {took_ms} ms"))
+}
