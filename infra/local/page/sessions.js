@@ -11,6 +11,8 @@ export class Sessions {
   #wire;
   #changed;
   #timer = 0;
+  #editsUnderWay = 0;
+  #editsEnded = 0;
 
   /** `changed()` is called whenever the list is. */
   constructor(wire, changed) {
@@ -26,8 +28,10 @@ export class Sessions {
 
   /** Asks for the newest page; what was listed further down stays. */
   async refresh() {
+    const editsEnded = this.#editsEnded;
     try {
       const page = await this.#wire.ask("sessions", { action: "list", limit: PAGE_ENTRIES });
+      if (this.#editsUnderWay > 0 || this.#editsEnded !== editsEnded) return this.refreshSoon(); // may lack an edit that is shown
       const fresh = page.entries ?? [];
       const ids = new Set(fresh.map((entry) => entry.session_id));
       const oldestMs = page.next_before ? (fresh.at(-1)?.updated_at ?? 0) : Infinity;
@@ -64,7 +68,7 @@ export class Sessions {
     if (entry) entry.title = title;
     this.#changed();
     try {
-      await this.#wire.ask("sessions", { action: "rename", session_id: sessionId, title });
+      await this.#edit({ action: "rename", session_id: sessionId, title });
     } catch (error) {
       if (entry) entry.title = before;
       this.#changed();
@@ -74,8 +78,18 @@ export class Sessions {
 
   /** Deletes a session with its messages; throws the server's refusal. */
   async remove(sessionId) {
-    await this.#wire.ask("sessions", { action: "delete", session_id: sessionId });
+    await this.#edit({ action: "delete", session_id: sessionId });
     this.entries = this.entries.filter((entry) => entry.session_id !== sessionId);
     this.#changed();
+  }
+
+  async #edit(frame) {
+    this.#editsUnderWay += 1;
+    try {
+      await this.#wire.ask("sessions", frame);
+    } finally {
+      this.#editsUnderWay -= 1;
+      this.#editsEnded += 1;
+    }
   }
 }
