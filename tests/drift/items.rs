@@ -13,9 +13,10 @@ use crate::read;
 
 const TABLES: &str = "shared/aws/src/table";
 /// Words of expressions that are no attributes.
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 7] = [
     "attribute_exists",
     "attribute_not_exists",
+    "begins_with",
     "contains",
     "if_not_exists",
     "list_append",
@@ -184,7 +185,9 @@ fn literals(module: &str) -> Vec<String> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    let is_of_name = |b: u8| b.is_ascii_lowercase() || b == b'_';
+    // What begins with an underscore is the end of a name that is put together.
+    !text.is_empty() && !text.starts_with('_') && text.bytes().all(is_of_name)
 }
 
 /// The attributes that a module's texts name: bare names, and the names in expressions.

@@ -63,7 +63,7 @@ fn breaks_of_messages_are_found() {
         ("ws.proto", "message Pong {}", "", Some("message sparkle.ws.Pong is gone")),
         ("ws.proto", "message Pong {}", "message Pong { string words = 1; }", None),
         ("ws.proto", "string details = 2;", "string details = 2; uint32 percent = 3;", None),
-        ("job.proto", "string codec = 10;", "string codec = 14;", Some("sparkle.job.TurnJob.codec = 10 is gone")),
+        ("job.proto", "string codec = 10;", "string codec = 20;", Some("sparkle.job.TurnJob.codec = 10 is gone")),
         ("job.proto", "int64 accepted_at = 12;", "string accepted_at = 12;", Some("accepted_at = 12 was int64 and is string")),
         ("job.proto", "string role = 7;", "reserved 7; reserved \"role\";", Some("role = 7 is gone: mark it deprecated")),
     ];

@@ -90,8 +90,10 @@ async fn a_hundred_copies_of_a_frame_are_one_turn() -> Result<()> {
 
 #[tokio::test]
 async fn two_conversations_of_fifty_interleaved_turns_keep_their_order() -> Result<()> {
-    let provider = Provider::start().await?;
-    let stack = provider.options().start().await?;
+    let (provider, notes) = (Provider::start().await?, Provider::start().await?);
+    let options = provider.options();
+    let options = options.variable("SPARKLE_SUMMARY_BASE_URL", notes.base_url());
+    let stack = options.start().await?;
     let mut client = stack.connect("ann").await?;
     let mut streams: Vec<(Following, String)> = Vec::new();
     let take = |streams: &mut Vec<(Following, String)>, frame: &Value| -> Result<()> {
@@ -133,6 +135,9 @@ async fn two_conversations_of_fifty_interleaved_turns_keep_their_order() -> Resu
         }
     }
     assert_eq!(provider.stats().await?["calls"], 100);
+    // One of the first 16 messages, and each further one of 6 more, however the turns and their orders cross.
+    let summaries = notes.stats().await?["calls"].as_u64().context("calls")?;
+    assert!((2..=2 * 14).contains(&summaries), "{summaries}");
     Ok(())
 }
 

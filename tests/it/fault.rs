@@ -110,7 +110,10 @@ const UNSEEN: [(&str, u64); 20] = [
         "{target: dynamodb, call: Query, function: turn-worker, fault: cut, moment: after, bytes: 5, times: 1}",
         1,
     ),
-    ("{target: sqs, call: SendMessage, fault: duplicate}", 1),
+    (
+        "{target: sqs, call: SendMessage, function: ws-message, fault: duplicate}",
+        1,
+    ),
     (
         "{target: sqs, call: SendMessage, fault: cut, moment: after, times: 2}",
         2,
@@ -161,7 +164,7 @@ async fn what_passes_is_not_seen() -> Result<()> {
 
 #[tokio::test]
 async fn a_turn_that_is_queued_twice_is_answered_once() -> Result<()> {
-    let plan = "rules: [{target: sqs, call: SendMessage, fault: duplicate, answer: first}]";
+    let plan = "rules: [{target: sqs, call: SendMessage, function: ws-message, fault: duplicate, answer: first}]";
     let faulty = Faulty::start(Options::default(), plan).await?;
     let mut client = faulty.stack.connect("ann").await?;
     for message in ["thanks", "thanks again"] {

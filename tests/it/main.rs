@@ -1,6 +1,7 @@
 //! Flows over the wire, against the program that `cargo run` starts.
 
 mod chat;
+mod context;
 mod crowd;
 mod duplicates;
 mod durable;
@@ -12,11 +13,14 @@ mod identity;
 mod kill;
 mod load;
 mod mistakes;
+mod money;
 mod operation;
 mod provider;
+mod quota;
 mod refusal;
 mod resume;
 mod small;
 mod sources;
+mod summary;
 mod survival;
 mod watch;

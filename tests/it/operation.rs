@@ -291,7 +291,11 @@ async fn every_function_has_an_event_that_it_takes() -> Result<()> {
                     (&json!("Allow"), &json!("learner"))
                 );
             }
-            "turn-worker" => assert_eq!(answer["batchItemFailures"], json!([]), "{function}"),
+            "turn-worker" | "billing-worker" | "summary-worker" => {
+                assert_eq!(answer["batchItemFailures"], json!([]), "{function}");
+            }
+            "quota-check" => assert_eq!(answer["tier"], "free", "{answer}"),
+            "sweeper" => assert_eq!(answer["released"], 0, "{function}: {answer}"),
             _ => assert_eq!(answer["statusCode"], 200, "{function}: {answer}"),
         }
     }
@@ -346,7 +350,10 @@ async fn invoke_shows_answers_and_says_what_is_wrong() -> Result<()> {
         (
             &["no-such"],
             "",
-            &["no-such", "authorizer, turn-worker, ws-connect"],
+            &[
+                "no-such",
+                "authorizer, billing-worker, quota-check, summary-worker, sweeper, turn-worker",
+            ],
         ),
         (
             &["turn-worker", "no/such.json"],

@@ -5,18 +5,14 @@ use std::{collections::BTreeMap, rc::Rc};
 use crate::{
     engines::text,
     learner::{Device, Learner, Learners, Turn},
+    memory, money,
     platform::Platform,
     provider,
     view::{End, View},
 };
 
 /// Checks everything, and says in one text how it all ended.
-pub(crate) async fn all(
-    platform: &Rc<Platform>,
-    learners: &Learners,
-    seen: Vec<Device>,
-    _queue: &str,
-) -> String {
+pub(crate) async fn all(platform: &Rc<Platform>, learners: &Learners, seen: Vec<Device>) -> String {
     let trace = &platform.world.trace;
     let mut outcome = String::new();
     let history = history(platform);
@@ -51,6 +47,12 @@ pub(crate) async fn all(
     }
     for left in platform.left_over() {
         trace.violation(left);
+    }
+    for broken in memory::all(platform)
+        .into_iter()
+        .chain(money::all(platform, learners))
+    {
+        trace.violation(broken);
     }
     outcome
 }

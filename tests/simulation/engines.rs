@@ -104,8 +104,13 @@ fn about_table(body: &Value) -> String {
         "seq",
         "position",
         "connection_id",
+        "call_id",
+        "call",
     ];
-    let key: Vec<&str> = parts.into_iter().filter_map(part).collect();
+    let mut key: Vec<&str> = parts.into_iter().filter_map(part).collect();
+    if table == "AccountsTable" {
+        key.extend(part("user_id"));
+    }
     format!("{}/{}", table.trim_end_matches("Table"), key.join("/"))
 }
 

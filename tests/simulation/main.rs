@@ -12,6 +12,8 @@ mod engines;
 mod fault;
 mod guard;
 mod learner;
+mod memory;
+mod money;
 mod mutation;
 mod part;
 mod platform;
@@ -21,6 +23,7 @@ mod provider;
 mod run;
 mod scene;
 mod script;
+mod source;
 mod sweep;
 mod table;
 mod trace;
@@ -39,8 +42,8 @@ use part::{Part, Result};
 
 /// Set in a process that runs: the functions read the environment, which only a parent can give.
 const INSIDE: &str = "SIMULATION_PART";
-/// Runs of a plain `cargo test`.
-const SEEDS: u64 = 1_000;
+/// Runs of a plain `cargo test`; `.ci/run` makes ten times as many, in a profile of their own.
+const SEEDS: u64 = 100;
 /// Most seeds that a mutation is given to be caught.
 const SEEDS_OF_A_MUTATION: u64 = 300;
 /// Runs in one process: what the SDK keeps for each of them is never given back.
@@ -150,6 +153,7 @@ fn in_process(part: &Part, template: &sparkle_local::template::Template) -> Resu
         ("SPARKLE_PUSH_ENDPOINT", "http://sockets/dev"),
         ("SPARKLE_JWT_SECRET", "a secret for tests only"),
     ]);
+    command.envs(memory::SETTINGS);
     // Its stdout is the functions' metrics.
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -49,10 +49,12 @@ pub(crate) enum Mutation {
     NeverRing,
     /// Nobody hears that an answer is to be stopped.
     NeverCancel,
-    /// All that keeps a copy of a turn's end from ending the next turn.
-    EndAgain,
-    /// All that keeps a copy of a turn's beginning from beginning it again.
-    BeginAgain,
+    /// A call is begun by whoever had its turn once.
+    IntentUnfenced,
+    /// All that keeps a copy of a turn's end from ending the next turn, but for the line that is kept.
+    EndAgain(Option<&'static Self>),
+    /// All that keeps a copy of a turn's beginning from beginning it again, but for the line that is kept.
+    BeginAgain(Option<&'static Self>),
 }
 
 /// What becomes of a call under a mutation.
@@ -69,7 +71,7 @@ pub(crate) enum Mutated {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::RecordUnfenced,
         Self::RecordAnyTurn,
         Self::RecordOlder,
@@ -91,22 +93,43 @@ impl Mutation {
         Self::NoTokens,
         Self::NeverRing,
         Self::NeverCancel,
-        Self::EndAgain,
-        Self::BeginAgain,
+        Self::IntentUnfenced,
+        Self::EndAgain(None),
+        Self::BeginAgain(None),
     ];
 
     /// What is taken out together, since each of these holds what the others hold, too.
-    fn together(self) -> &'static [Self] {
+    fn group(self) -> &'static [Self] {
         match self {
-            Self::EndAgain => &[
+            Self::EndAgain(_) => &[
                 Self::FinishAnyTurn,
                 Self::FinishTwice,
                 Self::AppendAnyLength,
                 Self::NoTokens,
             ],
-            Self::BeginAgain => &[Self::BeginTwice, Self::NoTokens],
+            Self::BeginAgain(_) => &[Self::BeginTwice, Self::NoTokens],
             _ => &[],
         }
+    }
+
+    fn together(self) -> impl Iterator<Item = &'static Self> {
+        let kept = match self {
+            Self::EndAgain(kept) | Self::BeginAgain(kept) => kept,
+            _ => None,
+        };
+        let group = self.group().iter();
+        group.filter(move |&part| Some(part) != kept)
+    }
+
+    /// Each line that is taken out together with others, and the mutation that leaves it alone in place.
+    pub(crate) fn each_alone(self) -> impl Iterator<Item = (&'static str, Self)> {
+        self.group().iter().map(move |kept| {
+            let others = match self {
+                Self::BeginAgain(_) => Self::BeginAgain(Some(kept)),
+                _ => Self::EndAgain(Some(kept)),
+            };
+            (kept.line(), others)
+        })
     }
 
     /// The lines that hold what this one holds, where it must not be missed.
@@ -122,8 +145,7 @@ impl Mutation {
 
     /// What is missing, in words.
     pub(crate) fn shown(self) -> String {
-        let together = self.together().iter().map(|part| part.line());
-        let together: Vec<&str> = together.collect();
+        let together: Vec<&str> = self.together().map(|part| part.line()).collect();
         match together[..] {
             [] => self.line().to_owned(),
             _ => together.join(", and without "),
@@ -153,8 +175,9 @@ impl Mutation {
             Self::NoTokens => "ClientRequestToken",
             Self::NeverRing => "queue.send_again",
             Self::NeverCancel => "leases.cancel",
-            Self::EndAgain => "what keeps a turn from being ended again",
-            Self::BeginAgain => "what keeps a turn from being begun again",
+            Self::IntentUnfenced => "intents.begin: the right to the turn",
+            Self::EndAgain(_) => "what keeps a turn from being ended again",
+            Self::BeginAgain(_) => "what keeps a turn from being begun again",
         }
     }
 
@@ -258,9 +281,22 @@ impl Mutation {
             Self::NeverCancel if is(call, "UpdateItem") && updates(call, "ADD cancelled") => {
                 Mutated::Pretended
             }
-            Self::EndAgain | Self::BeginAgain => {
-                let parts = self.together().iter();
-                let mutated = parts.map(|part| part.apply(call, number));
+            Self::IntentUnfenced if is(call, "TransactWriteItems") => {
+                let mut is_changed = false;
+                let mut body = call.body.clone();
+                if let Some(items) = body["TransactItems"].as_array_mut() {
+                    let all = items.len();
+                    items.retain(|item| item.get("ConditionCheck").is_none());
+                    is_changed = items.len() < all;
+                }
+                if !is_changed {
+                    return Mutated::Untouched;
+                }
+                call.rewrite(|asked| *asked = body);
+                Mutated::Changed
+            }
+            Self::EndAgain(_) | Self::BeginAgain(_) => {
+                let mutated = self.together().map(|part| part.apply(call, number));
                 mutated.fold(Mutated::Untouched, |all, one| match one {
                     Mutated::Untouched => all,
                     one => one,

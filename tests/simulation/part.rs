@@ -179,11 +179,19 @@ fn seeds(first: u64, count: u64) -> Result {
 fn mutation(mutation: Mutation, most: u64) -> Result {
     let template = run::template();
     let briefly = |wrong: String| wrong.chars().take(120).collect::<String>();
-    let scene = SCENES.iter().find_map(|scene| {
+    let played = |scene: &'static Scene, mutation| {
         let report = run::run(&template, of_scene(scene, Some(mutation)));
-        let wrong = briefly(scene.verdict(&report)?);
-        Some(format!("in the scene \"{}\": {wrong}", scene.name))
+        scene.verdict(&report).map(briefly)
+    };
+    let told = SCENES
+        .iter()
+        .find_map(|scene| Some((scene, played(scene, mutation)?)));
+    let enough = told.iter().flat_map(|&(scene, _)| {
+        let alone = mutation.each_alone();
+        alone.map(move |(line, others)| (line, played(scene, others)))
     });
+    let (enough, too_little): (Vec<_>, Vec<_>) = enough.partition(|(_, wrong)| wrong.is_none());
+    let scene = told.map(|(scene, wrong)| format!("in the scene \"{}\": {wrong}", scene.name));
     let point = sweep::catch(&template, mutation);
     let seed = (0..most).find_map(|seed| {
         let report = run::run(&template, order(seed, Some(mutation)));
@@ -202,10 +210,18 @@ fn mutation(mutation: Mutation, most: u64) -> Result {
     if !held_by.is_empty() {
         lines.push(format!("held as well by {}", held_by.join("; ")));
     }
+    if !enough.is_empty() {
+        let enough: Vec<&str> = enough.into_iter().map(|(line, _)| line).collect();
+        lines.push(format!("each is enough there: {}", enough.join("; ")));
+    }
+    let too_little = too_little.into_iter();
+    let too_little =
+        too_little.map(|(line, wrong)| format!("{line} alone holds nothing: {wrong:?}"));
     let is_missed = !is_caught && held_by.is_empty();
     let missed = || format!("nothing notices that {line} is missing, and no other line is named");
+    let failures = is_missed.then(missed).into_iter().chain(too_little);
     Result {
-        failures: is_missed.then(missed).into_iter().collect(),
+        failures: failures.collect(),
         notes: vec![lines.join("\n      ")],
         ..Result::default()
     }

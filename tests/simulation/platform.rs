@@ -10,17 +10,22 @@ use std::{
 use serde_json::{Value, json};
 use sparkle_aws::{
     boot::Invocation,
-    config, exchange,
+    door::Door,
+    exchange,
+    meter::Meter,
     push::Push,
-    queue::TurnQueue,
+    queue::{SummaryQueue, TurnQueue},
     table::{
-        connections::Connections, conversations::Conversations, leases::Leases, rates::Rates,
-        turns::Turns,
+        accounts::Accounts, connections::Connections, conversations::Conversations, leases::Leases,
+        ledger::Ledger, policies::Policies, summaries::Summaries, turns::Turns,
     },
     token::Tokens,
 };
 use sparkle_llm::{Llm, Scripting, Settings};
-use sparkle_local::sqs::ReceivedMessage;
+use sparkle_local::{
+    sqs::{QueueSpec, ReceivedMessage},
+    template::Template,
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -39,22 +44,48 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(900);
 /// How long one look at the queue waits, and how many look at once.
 const POLL: Duration = Duration::from_secs(20);
 const POLLERS: u32 = 4;
+/// How many orders for summaries are worked on at once.
+const SUMMARISERS: u32 = 2;
 
 /// A process with its function in it.
-struct Instance<App> {
-    app: App,
-    process: Arc<Process>,
+pub(crate) struct Instance<App> {
+    pub(crate) app: App,
+    pub(crate) process: Arc<Process>,
+}
+
+/// Names of the queues in template.yaml.
+pub(crate) struct Queues {
+    pub(crate) turns: String,
+    pub(crate) bills: String,
+    pub(crate) summaries: String,
+}
+
+impl Queues {
+    pub(crate) fn of(template: &Template) -> Self {
+        let name = |word: &str| {
+            let mut queues = template.queues.iter();
+            let has_redrive = |queue: &&QueueSpec| queue.dead_letter.is_some();
+            let meant = queues.find(|queue| has_redrive(queue) && queue.name.starts_with(word));
+            meant.unwrap().name.clone()
+        };
+        Self {
+            turns: name("Turn"),
+            bills: name("Billing"),
+            summaries: name("Summary"),
+        }
+    }
 }
 
 /// Runs the functions of one run.
 pub(crate) struct Platform {
     pub(crate) world: Arc<World>,
+    pub(crate) queues: Queues,
     /// Names the run's processes, so that no two runs share what the SDK keeps for a region.
     run: String,
-    queue: String,
     idle_messages: RefCell<Vec<Instance<ws_message::App>>>,
     idle_examiners: RefCell<Vec<Instance<ws_message::App>>>,
     idle_workers: RefCell<Vec<Instance<turn_worker::App>>>,
+    pub(crate) idle_summarisers: RefCell<Vec<Instance<summary_worker::App>>>,
     busy: RefCell<Vec<Arc<Process>>>,
     started: Cell<u32>,
     invoked: Cell<u32>,
@@ -63,14 +94,15 @@ pub(crate) struct Platform {
 
 impl Platform {
     /// Starts to look at the queue. To be called inside a `LocalSet`.
-    pub(crate) fn start(world: Arc<World>, run: String, queue: String) -> Rc<Self> {
+    pub(crate) fn start(world: Arc<World>, run: String, queues: Queues) -> Rc<Self> {
         let platform = Rc::new(Self {
             world,
+            queues,
             run,
-            queue,
             idle_messages: RefCell::default(),
             idle_examiners: RefCell::default(),
             idle_workers: RefCell::default(),
+            idle_summarisers: RefCell::default(),
             busy: RefCell::default(),
             started: Cell::new(0),
             invoked: Cell::new(0),
@@ -79,6 +111,11 @@ impl Platform {
         for _ in 0..POLLERS {
             platform.spawn(Rc::clone(&platform).poll());
         }
+        platform.spawn(Rc::clone(&platform).write_ledger());
+        for _ in 0..SUMMARISERS {
+            platform.spawn(Rc::clone(&platform).summarise());
+        }
+        platform.spawn(Rc::clone(&platform).sweep());
         platform.spawn(Rc::clone(&platform).disturb());
         platform
     }
@@ -106,9 +143,19 @@ impl Platform {
         self.busy.borrow().is_empty()
     }
 
-    pub(crate) async fn queue_is_empty(&self) -> bool {
-        let depth = self.world.engines.sqs.depth(&self.queue).await.unwrap();
-        depth.visible + depth.in_flight + depth.delayed == 0
+    pub(crate) async fn queues_are_empty(&self) -> bool {
+        let Queues {
+            turns,
+            bills,
+            summaries,
+        } = &self.queues;
+        for queue in [turns, bills, summaries] {
+            let depth = self.world.engines.sqs.depth(queue).await.unwrap();
+            if depth.visible + depth.in_flight + depth.delayed > 0 {
+                return false;
+            }
+        }
+        true
     }
 
     /// What is still under way although all is over.
@@ -185,7 +232,7 @@ impl Platform {
     }
 
     /// Runs a handler in its process; nothing if the process died or had to be ended.
-    async fn run<T>(
+    pub(crate) async fn run<T>(
         &self,
         process: &Arc<Process>,
         most: Duration,
@@ -218,7 +265,10 @@ impl Platform {
     async fn poll(self: Rc<Self>) {
         let sqs = &self.world.engines.sqs;
         loop {
-            let received = sqs.receive(&self.queue, 1, POLL, None).await.unwrap();
+            let received = sqs
+                .receive(&self.queues.turns, 1, POLL, None)
+                .await
+                .unwrap();
             for message in received {
                 let count = &message.attributes["ApproximateReceiveCount"];
                 let trace = &self.world.trace;
@@ -241,7 +291,9 @@ impl Platform {
                     continue;
                 }
                 // Its time may be over: then it comes again.
-                let deleted = sqs.delete(&self.queue, &message.receipt_handle).await;
+                let deleted = sqs
+                    .delete(&self.queues.turns, &message.receipt_handle)
+                    .await;
                 let outcome = if deleted.is_ok() { "deleted" } else { "late" };
                 trace.note(format_args!(
                     "queue x {} {outcome}",
@@ -294,12 +346,11 @@ impl Platform {
             "awsRegion": "us-east-1",
         }] });
         let event = serde_json::from_value(event).unwrap();
-        self.invoked.set(self.invoked.get() + 1);
         let now = self.world.clock.now();
         let at = Invocation {
             now,
             deadline: now.after(WORKER_TIMEOUT),
-            id: format!("invocation-{}", self.invoked.get()),
+            id: self.next_invocation(),
         };
         let process = Arc::clone(&instance.process);
         let trace = &self.world.trace;
@@ -325,9 +376,14 @@ impl Platform {
         is_done
     }
 
+    pub(crate) fn next_invocation(&self) -> String {
+        self.invoked.set(self.invoked.get() + 1);
+        format!("invocation-{}", self.invoked.get())
+    }
+
     // ---- processes -----------------------------------------------------------------------
 
-    fn process(&self, role: Role) -> (Arc<Process>, exchange::Exchange, String) {
+    pub(crate) fn process(&self, role: Role) -> (Arc<Process>, exchange::Exchange, String) {
         let number = self.started.get() + 1;
         self.started.set(number);
         let process = Arc::new(Process::new(role, number));
@@ -340,15 +396,16 @@ impl Platform {
         let clock = self.world.clock;
         let aws = exchange::aws(exchange, &region, move || clock.now());
         let app = ws_message::App {
-            connections: Connections::open(&aws).unwrap(),
-            rates: Rates::open(&aws).unwrap(),
+            accounts: Accounts::open(&aws).unwrap(),
+            policies: Policies::open(&aws).unwrap(),
+            ledger: Ledger::open(&aws).unwrap(),
+            door: Door::open(&aws).unwrap(),
             turns: Turns::open(&aws).unwrap(),
             leases: Leases::open(&aws).unwrap(),
             conversations: Conversations::open(&aws).unwrap(),
+            summaries: Summaries::open(&aws).unwrap(),
             queue: TurnQueue::open(&aws).unwrap(),
-            push: Push::open(&aws).unwrap(),
             tokens: Tokens::open(&aws).await.unwrap(),
-            catalogue: config::catalogue().unwrap(),
         };
         Instance { app, process }
     }
@@ -362,14 +419,17 @@ impl Platform {
             ..Settings::default()
         };
         let app = turn_worker::App {
+            meter: Meter::open(&aws).unwrap(),
             connections: Connections::open(&aws).unwrap(),
             turns: Turns::open(&aws).unwrap(),
             leases: Leases::open(&aws).unwrap(),
             conversations: Conversations::open(&aws).unwrap(),
+            summaries: Summaries::open(&aws).unwrap(),
             queue: TurnQueue::open(&aws).unwrap(),
+            summary_queue: SummaryQueue::open(&aws).unwrap(),
             push: Push::open(&aws).unwrap(),
             llm: Llm::from_settings(&scripted).unwrap(),
-            catalogue: config::catalogue().unwrap(),
+            prompts: turn_worker::Prompts::from_environment().unwrap(),
         };
         Instance { app, process }
     }

@@ -16,6 +16,9 @@ use tokio::{
 pub(crate) enum Role {
     Message,
     Worker,
+    Billing,
+    Summary,
+    Sweeper,
     /// The examiner that looks at the end: never disturbed.
     Examiner,
 }
@@ -25,6 +28,9 @@ impl Role {
         match self {
             Self::Message => "ws-message",
             Self::Worker => "turn-worker",
+            Self::Billing => "billing-worker",
+            Self::Summary => "summary-worker",
+            Self::Sweeper => "sweeper",
             Self::Examiner => "examiner",
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
-    span::{Attributes, Id},
+    span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{
     Layer, filter::FilterFn, layer::Context, layer::SubscriberExt, registry::LookupSpan,
@@ -26,6 +26,7 @@ static RUNS: AtomicU64 = AtomicU64::new(0);
 #[derive(Default)]
 struct Heard {
     calls: BTreeMap<String, u32>,
+    usages: BTreeMap<String, Vec<(u64, u64)>>,
     warnings: BTreeMap<String, u64>,
 }
 
@@ -34,9 +35,15 @@ pub(crate) fn listen() {
     let ours = FilterFn::new(|metadata| {
         let target = metadata.target();
         *metadata.level() <= Level::INFO
-            && ["sparkle_llm", "sparkle_aws", "turn_worker", "ws_message"]
-                .iter()
-                .any(|crate_name| target.starts_with(crate_name))
+            && [
+                "sparkle_llm",
+                "sparkle_aws",
+                "turn_worker",
+                "summary_worker",
+                "ws_message",
+            ]
+            .iter()
+            .any(|crate_name| target.starts_with(crate_name))
     });
     tracing_subscriber::registry()
         .with(Listener.with_filter(ours))
@@ -61,6 +68,22 @@ pub(crate) fn calls(trace_id: &str) -> u32 {
     calls.copied().unwrap_or_default()
 }
 
+/// How often the model was asked for a summary that a turn ordered.
+pub(crate) fn calls_for_summaries(trace_id: &str) -> u32 {
+    calls(&of_summary(trace_id))
+}
+
+fn of_summary(trace_id: &str) -> String {
+    format!("{trace_id}/summary")
+}
+
+/// What the model counted for the calls of a turn whose end it could tell: prompt and answer.
+pub(crate) fn usages(trace_id: &str) -> Vec<(u64, u64)> {
+    let heard = HEARD.lock().unwrap();
+    let usages = heard.as_ref().and_then(|heard| heard.usages.get(trace_id));
+    usages.cloned().unwrap_or_default()
+}
+
 /// What was heard in all.
 pub(crate) fn counts() -> Vec<(String, u64)> {
     let heard = HEARD.lock().unwrap();
@@ -78,6 +101,26 @@ struct Listener;
 
 #[derive(Clone)]
 struct TraceOf(String);
+
+/// What a call of the model says that it consumed.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    is_told: bool,
+}
+
+impl Visit for Counted {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "gen_ai.usage.input_tokens" => self.prompt = Some(value),
+            "gen_ai.usage.output_tokens" => self.completion = Some(value),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
+}
 
 #[derive(Default)]
 struct Fields {
@@ -105,6 +148,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(trace_id) = fields.trace_id {
+            let is_summary = span.name() == "summary";
+            let trace_id = if is_summary {
+                of_summary(&trace_id)
+            } else {
+                trace_id
+            };
             span.extensions_mut().insert(TraceOf(trace_id));
         }
         if span.metadata().target().starts_with("sparkle_llm") && span.name() == "chat" {
@@ -115,6 +164,28 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
             if let Some(heard) = HEARD.lock().unwrap().as_mut() {
                 *heard.calls.entry(trace_id).or_default() += 1;
             }
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut counted = span.extensions_mut().remove().unwrap_or_default();
+        values.record(&mut counted);
+        let complete = match counted {
+            Counted {
+                prompt: Some(prompt),
+                completion: Some(completion),
+                is_told: false,
+            } => Some((prompt, completion)),
+            _ => None,
+        };
+        counted.is_told |= complete.is_some();
+        span.extensions_mut().insert(counted);
+        let Some(complete) = complete else { return };
+        let mut scope = span.scope();
+        let trace_id = scope.find_map(|span| span.extensions().get::<TraceOf>().cloned());
+        if let (Some(TraceOf(trace_id)), Some(heard)) = (trace_id, HEARD.lock().unwrap().as_mut()) {
+            heard.usages.entry(trace_id).or_default().push(complete);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
     fault::{Plan, Point},
     learner::{Device, Learner, Learners},
     mutation::Mutation,
-    platform::Platform,
+    platform::{Platform, Queues},
     provider,
     scene::Scene,
     trace::{Counts, Showing, Trace},
@@ -129,13 +129,8 @@ async fn live(template: &Template, order: Order) -> Report {
         let streams = turns.map(|turn| (turn.request.clone(), turn.stream));
         world.guard.lock().unwrap().streams.extend(streams);
     }
-    let queue = template
-        .queues
-        .iter()
-        .find(|queue| queue.dead_letter.is_some())
-        .unwrap();
     let run = format!("r{}-{}", order.seed, provider::run_number());
-    let platform = Platform::start(world.clone(), run, queue.name.clone());
+    let platform = Platform::start(world.clone(), run, Queues::of(template));
 
     let seen = timeout(LIFE_MAX, learn(&platform, &learners, order.story)).await;
     let seen = seen.unwrap_or_else(|_| {
@@ -147,7 +142,7 @@ async fn live(template: &Template, order: Order) -> Report {
         String::new()
     } else {
         quiet(&platform).await;
-        check::all(&platform, &learners, seen, &queue.name).await
+        check::all(&platform, &learners, seen).await
     };
     platform.stop().await;
     world.land().await;
@@ -214,11 +209,14 @@ async fn quiet(platform: &Platform) {
     let deadline = Instant::now() + Duration::from_hours(1);
     loop {
         world.land().await;
-        if platform.is_idle() && platform.queue_is_empty().await {
+        let is_settled = world.engines.items("IntentsTable").is_empty();
+        if is_settled && platform.is_idle() && platform.queues_are_empty().await {
             return;
         }
         if Instant::now() > deadline {
-            world.trace.violation("the queue never empties".to_owned());
+            let left = world.engines.items("IntentsTable");
+            let what = format!("the queues never empty, or a call is never billed: {left:?}");
+            world.trace.violation(what);
             return;
         }
         sleep(Duration::from_secs(1)).await;

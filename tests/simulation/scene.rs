@@ -46,6 +46,8 @@ const ALONE: &[Act] = &[Act::Say(0), Act::Stay];
 const TAKE: &str = ":listening";
 /// One that takes the lease.
 const ACQUIRE: &str = ":owner";
+/// One of an account that holds what a call may cost.
+const HOLD: &str = "size(holds)";
 /// The transaction that ends a turn.
 const FINISH: &str = "finished_at";
 
@@ -158,6 +160,28 @@ pub(crate) static SCENES: &[Scene] = &[
             message("UpdateItem", "SET rings", Fault::Duplicated, 15_000),
         ],
         wrong: slow,
+    },
+    Scene {
+        name: "an owner that was told of no hold wakes up when its call is closed, billed and forgotten",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[ALONE],
+        cues: &[
+            worker("UpdateItem", HOLD, Fault::CutAfter, 0),
+            Cue {
+                number: 1,
+                ..worker("UpdateItem", HOLD, Fault::CutBefore, 0)
+            },
+            Cue {
+                number: 2,
+                ..worker("UpdateItem", HOLD, Fault::CutBefore, 0)
+            },
+            Cue {
+                number: 1,
+                ..worker("GetItem", "AccountsTable", Fault::HangBefore, 30_000)
+            },
+        ],
+        wrong: nothing,
     },
     Scene {
         name: "a conversation is deleted while its next turn begins",

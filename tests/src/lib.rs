@@ -2,6 +2,7 @@
 //! that speaks to it over the wire.
 
 pub mod bench;
+pub mod cloud;
 pub mod follow;
 pub mod foreign;
 pub mod load;
@@ -212,8 +213,13 @@ impl Stack {
     /// # Errors
     /// The command failed.
     pub fn token(&self, user: &str, ttl: &str) -> Result<String> {
+        self.token_of(user, ttl, "free")
+    }
+
+    fn token_of(&self, user: &str, ttl: &str, tier: &str) -> Result<String> {
         let output = std::process::Command::new(binaries().join("sparkle"))
             .args(["token", "--user", user, "--ttl", ttl])
+            .args(["--tier", tier])
             .env("SPARKLE_JWT_SECRET", SECRET)
             .output()?;
         ensure!(output.status.success(), "no token");
@@ -231,6 +237,16 @@ impl Stack {
             &format!("sparkle.v2, bearer.{token}"),
         )
         .await
+    }
+
+    /// Connects as `user` of a tier.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub async fn connect_as(&self, user: &str, tier: &str) -> Result<Client> {
+        let token = self.token_of(user, "1h", tier)?;
+        self.connect_with("Authorization", &format!("Bearer {token}"))
+            .await
     }
 
     /// Connects with one header of the handshake.

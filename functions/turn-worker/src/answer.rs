@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use sparkle_aws::{failure::causes, table::leases::Spent};
+use sparkle_aws::{
+    failure::causes,
+    meter::{Purse, Usage},
+};
 use sparkle_core::{
     coalesce::Coalescer,
-    frame::{Body, ErrorCode, FinishReason, State, Usage},
-    price::Model,
+    frame::{Body, ErrorBody, ErrorCode, FinishReason, State},
+    ledger::Bill,
     unit::TokenUsage,
 };
-use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply};
+use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply, Served};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::{
-    App,
-    stream::Stream,
-    turn::{Stop, prompt_bound},
-};
+use crate::{App, prompt::Composed, stream::Stream, turn::Stop};
 
 /// How long a running turn does not know whether it is to stop: each frame that is recorded tells, and
 /// where none is, it looks.
@@ -33,7 +32,8 @@ const ANSWER_BYTES_MAX: usize = 56 * 1024;
 /// What the model produced.
 pub(crate) struct Answer {
     pub(crate) text: String,
-    pub(crate) usage: Usage,
+    /// By this attempt, if it asked the model.
+    pub(crate) consumed: Option<Usage>,
     pub(crate) end: End,
 }
 
@@ -47,25 +47,44 @@ pub(crate) enum End {
         code: ErrorCode,
         retry_after_ms: Option<u64>,
     },
+    Refused(ErrorBody),
 }
 
 impl Answer {
     /// Of a turn that is to be stopped and was not begun by this attempt: what the learner has seen of
     /// it.
-    pub(crate) fn cancelled(shown: String, earlier: Spent, model: &Model) -> Self {
+    pub(crate) fn cancelled(shown: String) -> Self {
         Self {
             text: shown,
-            usage: earlier_usage(earlier, model),
-            end: End::cancelled(),
+            ..Self::without_a_call(End::cancelled())
         }
     }
 
     /// Of a turn that was tried too often.
-    pub(crate) fn given_up(earlier: Spent, model: &Model) -> Self {
+    pub(crate) fn given_up() -> Self {
+        Self::without_a_call(End::internal())
+    }
+
+    /// Of a turn for which nothing may be spent.
+    pub(crate) fn refused(error: ErrorBody) -> Self {
+        Self::without_a_call(End::Refused(error))
+    }
+
+    /// Tokens of its text, as the provider has counted them in its bill.
+    pub(crate) fn counted(&self, bill: &Bill) -> Option<u32> {
+        let is_whole = match &self.end {
+            End::Finished { reason, .. } => *reason != FinishReason::Cancelled,
+            End::Failed { .. } | End::Refused(_) => false,
+        };
+        let is_counted = is_whole && !bill.call.estimated;
+        is_counted.then_some(bill.call.tokens.completion_tokens)
+    }
+
+    fn without_a_call(end: End) -> Self {
         Self {
             text: String::new(),
-            usage: earlier_usage(earlier, model),
-            end: End::internal(),
+            consumed: None,
+            end,
         }
     }
 
@@ -78,20 +97,13 @@ impl Answer {
     }
 }
 
-fn earlier_usage(earlier: Spent, model: &Model) -> Usage {
-    Usage {
-        tokens: earlier.tokens,
-        estimated: earlier.attempts > 0,
-        cost: model.cost(earlier.tokens),
-    }
-}
-
 impl End {
     /// The word in metrics.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Finished { reason, .. } => reason.as_str(),
             Self::Failed { code, .. } => code.as_str(),
+            Self::Refused(error) => error.code.as_str(),
         }
     }
 
@@ -135,13 +147,15 @@ pub(crate) struct Writer<'a, 'b> {
     app: &'a App,
     stream: &'b mut Stream<'a>,
     text: String,
+    /// What has come from the model.
+    served: Served,
+    /// What the provider has counted.
+    counted: Option<TokenUsage>,
     coalescer: Coalescer,
     sent_at: Instant,
     opening: Opening,
-    /// By earlier attempts.
-    earlier: Spent,
-    /// What asking costs this one at most.
-    prompt_bound: TokenUsage,
+    /// What the answer is paid from.
+    purse: &'b mut Purse,
 }
 
 /// How the answer goes on from what the learner has seen of it.
@@ -161,11 +175,12 @@ enum Event {
     Due,
     Silent,
     Look,
+    Renew,
     OutOfTime,
 }
 
 impl<'a, 'b> Writer<'a, 'b> {
-    pub(crate) fn new(app: &'a App, stream: &'b mut Stream<'a>, earlier: Spent) -> Self {
+    pub(crate) fn new(app: &'a App, stream: &'b mut Stream<'a>, purse: &'b mut Purse) -> Self {
         let shown = stream.shown().to_owned();
         let opening = if shown.is_empty() {
             Opening::Plain
@@ -176,26 +191,35 @@ impl<'a, 'b> Writer<'a, 'b> {
             app,
             stream,
             text: String::new(),
+            served: Served::default(),
+            counted: None,
             coalescer: Coalescer::default(),
             sent_at: Instant::now(),
             opening,
-            earlier,
-            prompt_bound: TokenUsage::default(),
+            purse,
         }
     }
 
     /// Has the model answer and streams what it says, until it is done, fails or is to stop.
     pub(crate) async fn write(
-        mut self,
-        prompt: &Prompt,
-        model: &Model,
+        &mut self,
+        composed: &Composed,
         deadline: Instant,
     ) -> Result<Answer, Stop> {
-        self.prompt_bound = prompt_bound(prompt);
-        let (counted, end) = match self.ask(prompt, deadline).await? {
-            Asked::Ended(end) => (None, end),
-            Asked::Answering(reply) => self.stream_reply(reply, deadline).await?,
+        let end = match self.ask(&composed.prompt, deadline).await? {
+            Asked::Ended(end) => end,
+            Asked::Unserved(end) => {
+                self.counted = Some(TokenUsage::default());
+                end
+            }
+            Asked::Answering(mut reply) => {
+                let streamed = self.stream_reply(&mut reply, deadline).await;
+                self.served = reply.served();
+                self.counted = self.served.bill();
+                streamed?
+            }
         };
+        let consumed = self.consumed(composed);
         self.close_opening(&end);
         if self.opening == Opening::Restart && self.coalescer.is_empty() {
             self.send(String::new()).await?;
@@ -203,18 +227,20 @@ impl<'a, 'b> Writer<'a, 'b> {
         while let Some(rest) = self.coalescer.take() {
             self.send(rest).await?;
         }
-        let tokens = counted.unwrap_or(self.bound());
-        let tokens = self.earlier.tokens.plus(tokens);
-        let usage = Usage {
-            tokens,
-            estimated: counted.is_none() || self.earlier.attempts > 0,
-            cost: model.cost(tokens),
-        };
         Ok(Answer {
-            text: self.text,
-            usage,
+            text: std::mem::take(&mut self.text),
+            consumed: Some(consumed),
             end,
         })
+    }
+
+    /// What the call has consumed so far.
+    pub(crate) fn consumed(&self, composed: &Composed) -> Usage {
+        let estimate = || composed.consumed(&self.text, &self.served);
+        Usage {
+            tokens: self.counted.unwrap_or_else(estimate),
+            estimated: self.counted.is_none(),
+        }
     }
 
     /// Waits for the model to begin, with signs of life to the client.
@@ -227,9 +253,11 @@ impl<'a, 'b> Writer<'a, 'b> {
                 biased;
                 begun = &mut begins => return Ok(match begun {
                     Ok(reply) => Asked::Answering(Box::new(reply)),
+                    Err(error) if error.is_unserved() => Asked::Unserved(failed(&error)),
                     Err(error) => Asked::Ended(failed(&error)),
                 }),
                 () = sleep_until(self.stream.looked_at() + LOOK_AFTER) => self.stream.look().await?,
+                () = sleep_until(self.renew_at()) => self.renew().await,
                 () = sleep_until(silent_at) => self.signal(State::Thinking).await?,
                 () = sleep_until(deadline) => return Ok(Asked::Ended(out_of_time())),
             }
@@ -239,14 +267,10 @@ impl<'a, 'b> Writer<'a, 'b> {
         }
     }
 
-    async fn stream_reply(
-        &mut self,
-        mut reply: Box<Reply>,
-        deadline: Instant,
-    ) -> Result<(Option<TokenUsage>, End), Stop> {
+    async fn stream_reply(&mut self, reply: &mut Reply, deadline: Instant) -> Result<End, Stop> {
         loop {
             if self.stream.is_cancelled() {
-                return Ok((reply.usage_so_far(), End::cancelled()));
+                return Ok(End::cancelled());
             }
             let now = Instant::now();
             let due_at = self.coalescer.wait().map(|wait| self.sent_at + wait);
@@ -254,6 +278,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 biased;
                 () = sleep_until(due_at.unwrap_or(now)), if due_at.is_some() => Event::Due,
                 () = sleep_until(self.stream.looked_at() + LOOK_AFTER) => Event::Look,
+                () = sleep_until(self.renew_at()) => Event::Renew,
                 piece = reply.next() => Event::Piece(piece),
                 () = sleep_until(self.sent_at + SILENCE_MAX) => Event::Silent,
                 () = sleep_until(deadline) => Event::OutOfTime,
@@ -265,6 +290,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                     }
                 }
                 Event::Look => self.stream.look().await?,
+                Event::Renew => self.renew().await,
                 Event::Piece(Some(Ok(Piece::Text(text)))) => {
                     let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
                     let text = text
@@ -273,13 +299,10 @@ impl<'a, 'b> Writer<'a, 'b> {
                     self.push(text);
                     if self.text.len() + char::MAX.len_utf8() > ANSWER_BYTES_MAX {
                         let (reason, response_id) = (FinishReason::Length, String::new());
-                        return Ok((
-                            reply.usage_so_far(),
-                            End::Finished {
-                                reason,
-                                response_id,
-                            },
-                        ));
+                        return Ok(End::Finished {
+                            reason,
+                            response_id,
+                        });
                     }
                 }
                 Event::Piece(Some(Ok(Piece::ToolCall(_)))) => {
@@ -287,22 +310,18 @@ impl<'a, 'b> Writer<'a, 'b> {
                 }
                 Event::Piece(Some(Ok(Piece::Finish {
                     reason,
-                    usage,
                     response_id,
+                    ..
                 }))) => {
-                    let response_id = response_id.unwrap_or_default();
-                    let end = End::Finished {
+                    return Ok(End::Finished {
                         reason: finish_reason(reason),
-                        response_id,
-                    };
-                    return Ok((usage, end));
+                        response_id: response_id.unwrap_or_default(),
+                    });
                 }
-                Event::Piece(Some(Err(error))) => {
-                    return Ok((reply.usage_so_far(), failed(&error)));
-                }
-                Event::Piece(None) => return Ok((None, failed(&LlmError::Cut { source: None }))),
+                Event::Piece(Some(Err(error))) => return Ok(failed(&error)),
+                Event::Piece(None) => return Ok(failed(&LlmError::Cut { source: None })),
                 Event::Silent => self.signal(State::Generating).await?,
-                Event::OutOfTime => return Ok((reply.usage_so_far(), out_of_time())),
+                Event::OutOfTime => return Ok(out_of_time()),
             }
         }
     }
@@ -337,7 +356,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 self.coalescer.push(&self.text);
                 Opening::Restart
             }
-            (Opening::Repeating(_), End::Failed { .. }) => Opening::Plain,
+            (Opening::Repeating(_), End::Failed { .. } | End::Refused(_)) => Opening::Plain,
             (opening, _) => opening,
         };
     }
@@ -356,23 +375,24 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     async fn say(&mut self, body: Body) -> Result<(), Stop> {
         self.sent_at = Instant::now();
-        let spent = Spent {
-            attempts: self.earlier.attempts + 1,
-            tokens: self.earlier.tokens.plus(self.bound()),
-        };
-        self.stream.send(body, spent).await
+        self.stream.send(body).await
     }
 
-    /// What this attempt has consumed so far, at most.
-    fn bound(&self) -> TokenUsage {
-        self.prompt_bound
-            .plus(TokenUsage::bound(0, 0, self.text.len()))
+    fn renew_at(&self) -> Instant {
+        self.stream.clock().instant(self.purse.renew_at())
+    }
+
+    async fn renew(&mut self) {
+        let now = self.stream.clock().now();
+        self.app.meter.renew(self.purse, now).await;
     }
 }
 
 enum Asked {
     Answering(Box<Reply>),
     Ended(End),
+    /// The provider refused, and counts nothing.
+    Unserved(End),
 }
 
 fn failed(error: &LlmError) -> End {

@@ -7,7 +7,9 @@
 
 mod answer;
 mod audience;
+mod memory;
 pub mod model;
+mod prompt;
 mod session;
 mod stream;
 mod turn;
@@ -18,15 +20,21 @@ use sparkle_aws::{
     boot::Invocation,
     event::{self, QueueAnswer, QueueEvent, QueueRecord, Receipt},
     failure::{Failure, causes},
+    meter::Meter,
     push::Push,
-    queue::TurnQueue,
-    table::{connections::Connections, conversations::Conversations, leases::Leases, turns::Turns},
+    queue::{SummaryQueue, TurnQueue},
+    table::{
+        connections::Connections, conversations::Conversations, leases::Leases,
+        summaries::Summaries, turns::Turns,
+    },
 };
-use sparkle_core::{price::Catalogue, unit::Timestamp};
+use sparkle_core::unit::Timestamp;
 use sparkle_llm::Llm;
 use sparkle_wire::job;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span, warn};
+
+pub use prompt::Prompts;
 
 /// How long a crash may keep a conversation waiting.
 const HELD_FOR: Duration = Duration::from_secs(15);
@@ -41,10 +49,13 @@ pub struct App {
     pub turns: Turns,
     pub leases: Leases,
     pub conversations: Conversations,
+    pub summaries: Summaries,
     pub queue: TurnQueue,
+    pub summary_queue: SummaryQueue,
     pub push: Push,
+    pub meter: Meter,
     pub llm: Llm,
-    pub catalogue: Catalogue,
+    pub prompts: Prompts,
 }
 
 /// Answers the messages of a batch, in order.

@@ -38,6 +38,7 @@ pub async fn open(aws: &Aws) -> Result<Llm, BootError> {
         Some("1") => Scripting::Obeyed,
         _ => Scripting::Ignored,
     };
+    let tokenizer = config::optional("SPARKLE_LLM_TOKENIZER");
     let api_key = key.as_deref().and_then(ApiKey::new);
     Ok(Llm::from_settings(&Settings {
         base_url,
@@ -45,5 +46,6 @@ pub async fn open(aws: &Aws) -> Result<Llm, BootError> {
         timeouts,
         scripting,
         roots: trust::given_roots()?,
+        tokenizer: tokenizer.as_deref().map(str::parse).transpose()?,
     })?)
 }

@@ -17,13 +17,14 @@ use sparkle_aws::{
         turns::Turn,
     },
 };
-use sparkle_core::{chat, frame::TurnJob, id::RequestId};
+use sparkle_core::{frame::TurnJob, id::RequestId, ledger::Bill};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::{
     App, Clock, HELD_FOR, HOLD_EVERY,
     audience::Audience,
+    memory::Wanted,
     stream::{insist, is_away},
     turn::{self, Stop},
 };
@@ -67,12 +68,27 @@ pub(crate) async fn serve(
         at,
         clock,
         audiences: Vec::new(),
+        bills: Vec::new(),
+        wanted: None,
         may_have_ended: false,
     };
     Box::pin(session.serve(record)).await?;
     // Behind a dead worker's message all that follow in the group are hidden; behind this one, as long as
     // somebody does not take the last frames.
-    let is_slow = !session.drain(PROMPT).await;
+    let bills = std::mem::take(&mut session.bills);
+    let send = async {
+        for bill in &bills {
+            app.meter.send(bill).await;
+        }
+    };
+    let wanted = session.wanted.take();
+    let order = async {
+        if let Some(wanted) = &wanted {
+            wanted.order(app, clock).await;
+        }
+    };
+    let (has_all, (), ()) = tokio::join!(session.drain(PROMPT), send, order);
+    let is_slow = !has_all;
     if is_slow || record.group() != queue::group(job) {
         session.pass_on().await?;
     }
@@ -84,7 +100,7 @@ pub(crate) async fn serve(
 
 async fn recent(app: &App, job: &TurnJob) -> Result<Recent, TableError> {
     app.conversations
-        .recent(&job.user_id, &job.session_id, chat::HISTORY_MESSAGES_MAX)
+        .recent(&job.user_id, &job.session_id, app.prompts.messages_max())
         .await
 }
 
@@ -101,6 +117,10 @@ struct Session<'a> {
     clock: Clock,
     /// Of the turns that were run, which may not have taken their last frames yet.
     audiences: Vec<Audience>,
+    /// Of the turns that were run.
+    bills: Vec<Bill>,
+    /// After the last of them.
+    wanted: Option<Wanted>,
     /// Whether a turn may have been ended here without its last frames being posted.
     may_have_ended: bool,
 }
@@ -232,8 +252,10 @@ impl Session<'_> {
             _ => insist(async || recent(app, job).await).await?,
         };
         match Box::pin(turn::run(app, first, held, &recent, at, clock)).await {
-            Ok(audience) => {
-                self.audiences.push(audience);
+            Ok(over) => {
+                self.audiences.push(over.audience);
+                self.bills.extend(over.bill);
+                self.wanted = over.wanted;
                 Ok(Ran::ToTheEnd)
             }
             Err(stop @ (Stop::Lost | Stop::LostAtTheEnd)) => {

@@ -6,7 +6,7 @@ use sparkle_aws::{
     failure::causes,
     table::{
         TableError,
-        leases::{Held, Lease, Spent, Standing, Written},
+        leases::{Held, Lease, Standing, Written},
     },
 };
 use sparkle_core::{
@@ -122,6 +122,10 @@ impl<'a> Stream<'a> {
         self.looked_at
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -130,9 +134,9 @@ impl<'a> Stream<'a> {
         &self.standing
     }
 
-    /// Records a frame, and what the turn has consumed so far, then has it posted. Cost: one write, and
+    /// Records a frame, then has it posted. Cost: one write, and
     /// another for some ten frames.
-    pub(crate) async fn send(&mut self, body: Body, spent: Spent) -> Result<(), Stop> {
+    pub(crate) async fn send(&mut self, body: Body) -> Result<(), Stop> {
         let frame = self.stored(body, self.last_seq + 1);
         if self.tail_bytes() + frame.bytes.len() > TAIL_BYTES_MAX {
             insist(async || self.app.turns.keep(self.turn, &self.tail).await).await?;
@@ -141,7 +145,7 @@ impl<'a> Stream<'a> {
         self.tail.push(frame.clone());
         let Self { app, clock, .. } = *self;
         let (lease, tail) = (&mut self.lease, &self.tail);
-        let written = insist(async || app.leases.record(lease, tail, spent, clock.now()).await);
+        let written = insist(async || app.leases.record(lease, tail, clock.now()).await);
         let Written::Kept(standing) = written.await? else {
             return Err(Stop::Lost);
         };

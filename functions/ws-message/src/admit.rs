@@ -15,12 +15,12 @@ use sparkle_core::{
     frame::{Ack, Body, CachePolicy, Chat, ErrorBody, ErrorCode, ServerFrame, TurnJob},
     id::{RequestId, SessionId, StreamId},
     notice,
-    price::Model,
+    price::Listed,
 };
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Asked, retry_in};
+use super::Answering;
 
 /// When a learner may try again whose conversation holds too many unanswered questions.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -31,17 +31,18 @@ const QUEUE_TRIES_MAX: u32 = 4;
 /// Pause before it is offered again.
 const QUEUE_PAUSE: Duration = Duration::from_millis(500);
 
-impl Asked<'_> {
+impl Answering<'_> {
     /// Accepts a message, or says why not. Once it is acknowledged it will be answered, whatever
     /// crashes. Cost: one transaction, one message, one post; a duplicate: see [`Self::follow`].
     pub(crate) async fn admit(&self, chat: &Chat) -> Result<Option<ErrorBody>, Failure> {
-        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
-        let refused = |code, field| Ok(Some(notice::error_in(code, field, self.language())));
+        let (user_id, request_id) = (&self.asked.identity.user_id, &self.asked.frame.request_id);
+        let refused = |code, field| Ok(Some(notice::error_in(code, field, self.asked.language())));
         let named = chat.user_id.as_deref().unwrap_or(user_id.as_str());
         if named != user_id.as_str() {
             return refused(ErrorCode::Forbidden, "payload.user_id");
         }
-        let Some(model) = self.app.catalogue.find(&chat.model) else {
+        let catalogue = self.app.policies.catalogue(self.asked.now).await?;
+        let Some(model) = catalogue.find(&chat.model) else {
             return refused(ErrorCode::InvalidArgument, "payload.model");
         };
         if chat.cache == CachePolicy::Only {
@@ -58,8 +59,8 @@ impl Asked<'_> {
         match begun {
             Begun::Different => refused(ErrorCode::InvalidArgument, "request_id"),
             Begun::Full => {
-                let error = notice::error(ErrorCode::RateLimited, self.language());
-                Ok(Some(retry_in(FULL_RETRY, error)))
+                let error = notice::error(ErrorCode::RateLimited, self.asked.language());
+                Ok(Some(error.retry_in(FULL_RETRY)))
             }
             Begun::New => {
                 // It stands in line, so it is accepted whatever fails from here on: were it refused now,
@@ -111,19 +112,21 @@ impl Asked<'_> {
             );
             sleep(QUEUE_PAUSE).await;
         }
-        metric::count("turns_unqueued_total", 1, &[], self.now);
+        metric::count("turns_unqueued_total", 1, &[], self.asked.now);
     }
 
     /// Begins a turn. If it cannot be known whether it is begun, it is looked up.
     async fn begin(&self, turn: &TurnJob, digest: &str) -> Result<Begun, Failure> {
         let turns = &self.app.turns;
-        let begun = turns.begin(&self.app.leases, turn, digest, self.now).await;
+        let begun = turns
+            .begin(&self.app.leases, turn, digest, self.asked.now)
+            .await;
         let error = match begun {
             Ok(begun) => return Ok(begun),
             Err(error) => error,
         };
         let found = turns
-            .find(&turn.user_id, &turn.request_id, self.now)
+            .find(&turn.user_id, &turn.request_id, self.asked.now)
             .await?;
         match found {
             Some(Turn::Unanswered(found)) if *found == *turn => Ok(Begun::New),
@@ -131,8 +134,8 @@ impl Asked<'_> {
         }
     }
 
-    fn turn(&self, chat: &Chat, model: &Model) -> TurnJob {
-        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
+    fn turn(&self, chat: &Chat, model: &Listed) -> TurnJob {
+        let (user_id, request_id) = (&self.asked.identity.user_id, &self.asked.frame.request_id);
         let started = || SessionId::started_by(user_id, request_id);
         TurnJob {
             user_id: user_id.clone(),
@@ -142,9 +145,10 @@ impl Asked<'_> {
             language: chat.language.clone(),
             role: chat.role.clone(),
             model: model.id.clone(),
-            destination: self.destination.clone(),
-            trace_id: self.trace_id.clone(),
-            accepted_at: self.now,
+            destination: self.asked.destination.clone(),
+            trace_id: self.asked.trace_id.clone(),
+            accepted_at: self.asked.now,
+            tier: self.asked.identity.tier,
         }
     }
 
@@ -154,14 +158,15 @@ impl Asked<'_> {
         request: &RequestId,
         ack: Ack,
     ) -> Result<Posted, Failure> {
-        self.post(&ServerFrame {
-            body: Body::Ack(ack),
-            request_id: Some(self.frame.request_id.clone()),
-            trace_id: Some(self.trace_id.clone()),
-            timestamp: Some(self.now),
-            seq: None,
-            stream: Some(StreamId::of(&self.identity.user_id, request)),
-        })
-        .await
+        self.asked
+            .post(&ServerFrame {
+                body: Body::Ack(ack),
+                request_id: Some(self.asked.frame.request_id.clone()),
+                trace_id: Some(self.asked.trace_id.clone()),
+                timestamp: Some(self.asked.now),
+                seq: None,
+                stream: Some(StreamId::of(&self.asked.identity.user_id, request)),
+            })
+            .await
     }
 }

@@ -2,26 +2,22 @@
 
 use sparkle_aws::{failure::Failure, table::conversations::Deleted, token::TokenError};
 use sparkle_core::{
-    frame::{Ack, Body, ErrorBody, ErrorCode, ServerFrame, SessionsRequest},
+    frame::{Ack, Body, ErrorBody, ErrorCode, Period, ServerFrame, SessionsRequest, UsageReport},
     id::SessionId,
     notice,
+    quota::Account,
 };
 
 use sparkle_wire::frame;
 
-use super::Asked;
+use super::Answering;
 
 /// The gateway's largest frame (its WebSocket quotas, read 2026-11).
 const FRAME_BYTES_MAX: usize = 32 * 1024;
 
-impl Asked<'_> {
+impl Answering<'_> {
     async fn reply(&self, body: Body) -> Result<Option<ErrorBody>, Failure> {
-        self.post(&ServerFrame::answer(
-            &self.identity.user_id,
-            &self.frame.request_id,
-            body,
-        ))
-        .await?;
+        self.asked.reply(body).await?;
         Ok(None)
     }
 
@@ -29,11 +25,56 @@ impl Asked<'_> {
         self.reply(Body::Pong).await
     }
 
+    /// The models, at today's prices.
     pub(crate) async fn models(&self) -> Result<Option<ErrorBody>, Failure> {
+        let catalogue = self.app.policies.catalogue(self.asked.now).await?;
+        let models = catalogue.models();
         self.reply(Body::Models {
-            entries: self.app.catalogue.models().cloned().collect(),
+            entries: models.map(|model| model.at(self.asked.now)).collect(),
         })
         .await
+    }
+
+    /// What may still be used. Cost: one read.
+    pub(crate) async fn quota(&self) -> Result<Option<ErrorBody>, Failure> {
+        let account = self.account().await?;
+        self.reply(Body::Quota(account.shown(self.asked.identity.tier)))
+            .await
+    }
+
+    /// What was used and spent. Cost: one read, one query.
+    pub(crate) async fn usage(&self, days: u32, months: u32) -> Result<Option<ErrorBody>, Failure> {
+        let account = self.account().await?;
+        let first = account.first_day(days, months, self.asked.now);
+        let sums = self
+            .app
+            .ledger
+            .days(&self.asked.identity.user_id, &first)
+            .await?;
+        let periods: Vec<Period> = sums.into_iter().map(|sums| sums.period).collect();
+        let since = |first: &str| -> Vec<Period> {
+            let is_since = |day: &&Period| *day.date >= *first;
+            periods.iter().filter(is_since).cloned().collect()
+        };
+        let months = match months {
+            0 => Vec::new(),
+            _ => Period::months(&since(&account.first_day(1, months, self.asked.now))),
+        };
+        self.reply(Body::UsageReport(UsageReport {
+            days: since(&account.first_day(days, 0, self.asked.now)),
+            months,
+            budget: account.budget(self.asked.now),
+        }))
+        .await
+    }
+
+    async fn account(&self) -> Result<Account, Failure> {
+        let (app, identity) = (self.app, self.asked.identity);
+        let (user, tier) = (&identity.user_id, identity.tier);
+        Ok(app
+            .accounts
+            .standing(&app.policies, user, tier, self.asked.now)
+            .await?)
     }
 
     /// A page of a conversation; one that does not exist is empty. Cost: one query.
@@ -43,7 +84,7 @@ impl Asked<'_> {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Option<ErrorBody>, Failure> {
-        let user_id = &self.identity.user_id;
+        let user_id = &self.asked.identity.user_id;
         let page = self
             .app
             .conversations
@@ -67,17 +108,17 @@ impl Asked<'_> {
         entries: usize,
         page: impl Fn(usize) -> Body,
     ) -> Result<Option<ErrorBody>, Failure> {
-        let (user_id, request_id) = (&self.identity.user_id, &self.frame.request_id);
+        let (user_id, request_id) = (&self.asked.identity.user_id, &self.asked.frame.request_id);
         let mut kept = entries;
         let text = loop {
             let frame = ServerFrame::answer(user_id, request_id, page(kept));
-            let text = frame::encode(&frame, self.destination.format);
+            let text = frame::encode(&frame, self.asked.destination.format);
             if text.len() <= FRAME_BYTES_MAX || kept <= 1 {
                 break text;
             }
             kept -= kept.div_ceil(4);
         };
-        self.app.post(self.destination, text).await?;
+        self.asked.post_text(text).await?;
         Ok(None)
     }
 
@@ -86,7 +127,7 @@ impl Asked<'_> {
         &self,
         request: &SessionsRequest,
     ) -> Result<Option<ErrorBody>, Failure> {
-        let (user_id, conversations) = (&self.identity.user_id, &self.app.conversations);
+        let (user_id, conversations) = (&self.asked.identity.user_id, &self.app.conversations);
         let entries = match request {
             SessionsRequest::List { before, limit } => {
                 let entries = conversations.list(user_id, *before, *limit).await?;
@@ -106,10 +147,19 @@ impl Asked<'_> {
             }
             SessionsRequest::Delete { session_id } => {
                 let is_stopped = self.stop_all(session_id).await?;
-                match conversations.delete(user_id, session_id).await? {
+                // First, so that it does not outlive a conversation whose deletion is cut short; last, since
+                // one may have been ordered meanwhile.
+                let summaries = &self.app.summaries;
+                summaries.forget(user_id, session_id).await?;
+                let deleted = conversations.delete(user_id, session_id).await?;
+                summaries.forget(user_id, session_id).await?;
+                match deleted {
                     Some(Deleted::Whole) => Some(Vec::new()),
                     Some(Deleted::Part) => {
-                        return Ok(Some(notice::error(ErrorCode::Unavailable, self.language())));
+                        return Ok(Some(notice::error(
+                            ErrorCode::Unavailable,
+                            self.asked.language(),
+                        )));
                     }
                     // Its first answer was still being written.
                     None if is_stopped => Some(Vec::new()),
@@ -125,14 +175,17 @@ impl Asked<'_> {
                 })
                 .await
             }
-            None => Ok(Some(notice::error(ErrorCode::NotFound, self.language()))),
+            None => Ok(Some(notice::error(
+                ErrorCode::NotFound,
+                self.asked.language(),
+            ))),
         }
     }
 
     /// Has all unanswered questions of a conversation stopped, and leave nothing: it is not to come back
     /// with them. Whether there were any. Cost: one read, and a write for each.
     async fn stop_all(&self, session_id: &SessionId) -> Result<bool, Failure> {
-        let (user_id, leases) = (&self.identity.user_id, &self.app.leases);
+        let (user_id, leases) = (&self.asked.identity.user_id, &self.app.leases);
         let standing = leases.find(user_id, session_id).await?;
         let mut is_stopped = false;
         for request in standing.iter().flat_map(|standing| &standing.waiting) {
@@ -148,21 +201,18 @@ impl Asked<'_> {
             Ok(Some(notice::error_in(
                 code,
                 "payload.token",
-                self.language(),
+                self.asked.language(),
             )))
         };
-        let identity = match self.app.tokens.verify(token, self.now).await {
+        let identity = match self.app.tokens.verify(token, self.asked.now).await {
             Ok(identity) => identity,
             Err(TokenError::Invalid(_)) => return refused(ErrorCode::InvalidArgument),
             Err(error @ TokenError::KeysUnavailable(_)) => return Err(Failure::retry(error)),
         };
-        if identity.user_id != self.identity.user_id {
+        if identity.user_id != self.asked.identity.user_id {
             return refused(ErrorCode::Forbidden);
         }
-        self.app
-            .connections
-            .renew(&self.destination.connection_id, &identity)
-            .await?;
+        self.asked.renew(&identity).await?;
         self.reply(Body::Ack(Ack::default())).await
     }
 }

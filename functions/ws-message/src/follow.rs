@@ -24,7 +24,7 @@ use sparkle_core::{
 use sparkle_wire::frame;
 use tracing::warn;
 
-use super::{Asked, retry_in};
+use super::Answering;
 
 /// How long nobody may have run a conversation's first turn before it is queued again: the queue itself
 /// delivers the message of a worker that died in its turn after 15 s, but that of one that died before its
@@ -33,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// When a learner may try again for whose conversation too many connections have asked.
 const CROWDED_RETRY: Duration = Duration::from_secs(2);
 
-impl Asked<'_> {
+impl Answering<'_> {
     /// Goes on with the stream of an earlier request. Cost: two reads, one post and, if the turn is not
     /// over, one write; a query where something is to be posted from here.
     pub(crate) async fn resume(
@@ -41,8 +41,8 @@ impl Asked<'_> {
         request: &RequestId,
         after_seq: u32,
     ) -> Result<Option<ErrorBody>, Failure> {
-        let user = &self.identity.user_id;
-        match self.app.turns.find(user, request, self.now).await? {
+        let user = &self.asked.identity.user_id;
+        match self.app.turns.find(user, request, self.asked.now).await? {
             None => Ok(Some(self.not_found())),
             Some(Turn::Answered { last_seq, .. }) => {
                 let ack = Ack {
@@ -80,7 +80,7 @@ impl Asked<'_> {
             // It was not over a moment ago, so it is now.
             return self.follow_to_the_end(turn, start, ack).await;
         };
-        let known = turn.destination.connection_id == self.destination.connection_id
+        let known = turn.destination.connection_id == self.asked.destination.connection_id
             || self.is_followed_by(&standing, request);
         let is_served = start == Start::Whole && known;
         if !is_served && standing.is_crowded() {
@@ -94,7 +94,7 @@ impl Asked<'_> {
             return Ok(None);
         }
         let mut start = start;
-        if is_first && !standing.is_live(self.now) {
+        if is_first && !standing.is_live(self.asked.now) {
             for stored in self.recorded(turn, &standing, start.after_seq()).await? {
                 if self.post_stored(&stored).await? == Posted::Gone {
                     return Ok(None);
@@ -104,9 +104,9 @@ impl Asked<'_> {
         }
         let listener = Listener {
             request_id: request.clone(),
-            destination: self.destination.clone(),
+            destination: self.asked.destination.clone(),
             start,
-            asked_by: self.frame.request_id.clone(),
+            asked_by: self.asked.frame.request_id.clone(),
         };
         match self
             .app
@@ -132,10 +132,13 @@ impl Asked<'_> {
     ) -> Result<Option<ErrorBody>, Failure> {
         let (user, request) = (&turn.user_id, &turn.request_id);
         let Some(Turn::Answered { last_seq, .. }) =
-            self.app.turns.find(user, request, self.now).await?
+            self.app.turns.find(user, request, self.asked.now).await?
         else {
             warn!("a turn is neither over nor does it wait");
-            return Ok(Some(notice::error(ErrorCode::Internal, self.language())));
+            return Ok(Some(notice::error(
+                ErrorCode::Internal,
+                self.asked.language(),
+            )));
         };
         let ack = Ack {
             last_seq,
@@ -154,25 +157,25 @@ impl Asked<'_> {
         let mut connections = followers
             .iter()
             .map(|follower| &follower.destination.connection_id);
-        connections.any(|connection| *connection == self.destination.connection_id)
+        connections.any(|connection| *connection == self.asked.destination.connection_id)
     }
 
     /// Queues a turn again if nobody has run its conversation's turns for a while. Whichever of them the
     /// message names, the worker begins with the first.
     async fn ring_if_abandoned(&self, turn: &TurnJob, standing: &Standing) -> Result<(), Failure> {
-        let is_new = turn.accepted_at.after(SILENCE) > self.now;
-        if is_new || !standing.is_abandoned(SILENCE, self.now) {
+        let is_new = turn.accepted_at.after(SILENCE) > self.asked.now;
+        if is_new || !standing.is_abandoned(SILENCE, self.asked.now) {
             return Ok(());
         }
         let ring = standing.next_ring();
         warn!(ring, "nobody runs a turn, it is queued again");
-        metric::count("turns_requeued_total", 1, &[], self.now);
+        metric::count("turns_requeued_total", 1, &[], self.asked.now);
         // Sent before it is noted: whoever comes between sends the same message, which is one to the queue.
         self.app.queue.send_again(turn, ring).await?;
         let (user, session) = (&turn.user_id, &turn.session_id);
         self.app
             .leases
-            .note_ring(user, session, ring, self.now)
+            .note_ring(user, session, ring, self.asked.now)
             .await?;
         Ok(())
     }
@@ -191,7 +194,7 @@ impl Asked<'_> {
         let mut frames = self
             .app
             .turns
-            .frames(user, request, after_seq, self.now)
+            .frames(user, request, after_seq, self.asked.now)
             .await?;
         let kept = frames.last().map_or(after_seq, |frame| frame.seq);
         frames.retain(|frame| frame.seq <= standing.last_seq);
@@ -202,11 +205,11 @@ impl Asked<'_> {
 
     /// Posts what follows `after_seq` of a finished stream.
     pub(crate) async fn replay(&self, request: &RequestId, after_seq: u32) -> Result<(), Failure> {
-        let user = &self.identity.user_id;
+        let user = &self.asked.identity.user_id;
         let stored = self
             .app
             .turns
-            .frames(user, request, after_seq, self.now)
+            .frames(user, request, after_seq, self.asked.now)
             .await?;
         for frame in &stored {
             if self.post_stored(frame).await? == Posted::Gone {
@@ -217,8 +220,8 @@ impl Asked<'_> {
     }
 
     async fn post_stored(&self, stored: &StoredFrame) -> Result<Posted, Failure> {
-        match frame::decode_stored(&stored.bytes, self.destination.format) {
-            Some(text) => self.app.post(self.destination, text).await,
+        match frame::decode_stored(&stored.bytes, self.asked.destination.format) {
+            Some(text) => self.asked.post_text(text).await,
             None => Ok(Posted::Delivered),
         }
     }
@@ -226,8 +229,9 @@ impl Asked<'_> {
     /// Asks for an answer to be stopped; its stream's `done` is the reply, when it is
     /// the turn's turn. Cost: one read, one write.
     pub(crate) async fn cancel(&self, request: &RequestId) -> Result<Option<ErrorBody>, Failure> {
-        let (app, user) = (self.app, &self.identity.user_id);
-        let Some(Turn::Unanswered(turn)) = app.turns.find(user, request, self.now).await? else {
+        let (app, user) = (self.app, &self.asked.identity.user_id);
+        let Some(Turn::Unanswered(turn)) = app.turns.find(user, request, self.asked.now).await?
+        else {
             return Ok(Some(self.not_found()));
         };
         match app.leases.cancel(user, &turn.session_id, request).await? {
@@ -240,11 +244,11 @@ impl Asked<'_> {
     }
 
     fn crowded(&self) -> ErrorBody {
-        let error = notice::error(ErrorCode::RateLimited, self.language());
-        retry_in(CROWDED_RETRY, error)
+        let error = notice::error(ErrorCode::RateLimited, self.asked.language());
+        error.retry_in(CROWDED_RETRY)
     }
 
     fn not_found(&self) -> ErrorBody {
-        notice::error(ErrorCode::NotFound, self.language())
+        notice::error(ErrorCode::NotFound, self.asked.language())
     }
 }

@@ -2,12 +2,12 @@
 //! asks to be changed. Idempotency key: user and `request_id`.
 
 use sparkle_aws::{
-    boot, config,
-    push::Push,
+    boot,
+    door::Door,
     queue::TurnQueue,
     table::{
-        connections::Connections, conversations::Conversations, leases::Leases, rates::Rates,
-        turns::Turns,
+        accounts::Accounts, conversations::Conversations, leases::Leases, ledger::Ledger,
+        policies::Policies, summaries::Summaries, turns::Turns,
     },
     token::Tokens,
 };
@@ -18,15 +18,16 @@ async fn main() -> Result<(), boot::BootError> {
     boot::logs();
     let aws = boot::aws()?;
     let app = App {
-        connections: Connections::open(&aws)?,
-        rates: Rates::open(&aws)?,
+        door: Door::open(&aws)?,
         turns: Turns::open(&aws)?,
         leases: Leases::open(&aws)?,
         conversations: Conversations::open(&aws)?,
+        summaries: Summaries::open(&aws)?,
         queue: TurnQueue::open(&aws)?,
-        push: Push::open(&aws)?,
+        accounts: Accounts::open(&aws)?,
+        policies: Policies::open(&aws)?,
+        ledger: Ledger::open(&aws)?,
         tokens: Tokens::open(&aws).await?,
-        catalogue: config::catalogue()?,
     };
     boot::serve(async |event, at| ws_message::handle(&app, event, at.now).await).await
 }

@@ -158,7 +158,7 @@ fn find(template: &Path) -> anyhow::Result<PathBuf> {
 fn surroundings(sqs_url: &str) -> Surroundings {
     // There is no Secrets Manager on this machine: what the shell does not give is not there.
     let no_secret = |parameter: &str| (parameter.to_owned(), String::new());
-    let parameters = ["LlmApiKeySecret", "JwtSecret"]
+    let parameters = ["LlmApiKeySecret", "SummaryApiKeySecret", "JwtSecret"]
         .into_iter()
         .map(no_secret)
         .collect();

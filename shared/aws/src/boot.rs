@@ -168,11 +168,12 @@ where
     .await
 }
 
+/// The time of this moment, for a program that is no function.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where time enters a function"
 )]
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -8,16 +8,23 @@
 //! | `SPARKLE_JWKS_URL` | keys of RS256 and ES256 tokens; if unset, tokens are HS256 |
 //! | `SPARKLE_JWT_SECRET`, `SPARKLE_JWT_SECRET_NAME` | the HS256 key itself, or its name in Secrets Manager |
 //! | `SPARKLE_LLM_BASE_URL` | an OpenAI-compatible endpoint; if unset, the offline model answers |
-//! | `SPARKLE_LLM_MODEL` | models that may be asked, comma-separated, the default first; if unset, `gpt-4o-mini` of an endpoint |
+//! | `SPARKLE_LLM_MODEL` | models that may be asked unless operators name others, comma-separated, the default first; if unset, `gpt-4o-mini` of an endpoint |
 //! | `SPARKLE_LLM_API_KEY`, `SPARKLE_LLM_API_KEY_SECRET_NAME` | its key, or the key's name in Secrets Manager |
 //! | `SPARKLE_LLM_TIMEOUT_SECONDS` | longest silence of the endpoint, 30 s if unset |
+//! | `SPARKLE_LLM_TOKENIZER` | `o200k` or `cl100k`: the tokenizer of an endpoint's models, if it is known; OpenAI's own are known without it |
+//! | `SPARKLE_CONTEXT_WHOLE`, `SPARKLE_CONTEXT_SUMMARY_OVER`, `SPARKLE_CONTEXT_LEAST` | messages of history: at most, before a summary, at least; 10, 20 and 5 if unset |
 //! | `SPARKLE_LLM_SCRIPTED` | `1` lets tests script the offline model |
+//! | `SPARKLE_SUMMARY_BASE_URL` | the endpoint that writes summaries; if unset, the one that answers, with its key |
+//! | `SPARKLE_SUMMARY_MODEL` | the model that writes summaries; if unset, the cheapest of those that may be asked |
+//! | `SPARKLE_SUMMARY_API_KEY`, `SPARKLE_SUMMARY_API_KEY_SECRET_NAME` | the key of `SPARKLE_SUMMARY_BASE_URL`, or the key's name in Secrets Manager |
+//! | `SPARKLE_SUMMARY_TOKENS_MAX` | longest summary, 512 tokens if unset |
+//! | `SPARKLE_SUMMARY_BACKLOG_MAX` | orders for summaries that may wait before no more are given, 1,000 if unset |
 //! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
 //! | `SSL_CERT_FILE` | a file of the only root certificates to trust; if unset, those that are compiled in |
 //! | `RUST_LOG` | levels of logs, `info` if unset |
-//! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK |
+//! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK, but no profiles |
 
-use sparkle_core::price::Catalogue;
+use sparkle_core::price::PriceListError;
 
 /// The environment is not what this function needs.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +35,6 @@ pub enum ConfigError {
     /// A variable does not hold a whole number that is at least 1.
     #[error("the environment variable {0} is not a whole number of at least 1")]
     NotANumber(&'static str),
-    /// The built-in price list is damaged.
-    #[error("the price list is damaged")]
-    PriceList(#[from] sparkle_core::price::PriceListError),
     /// A secret could not be fetched.
     #[error("the secret named by {name} could not be fetched")]
     Secret {
@@ -51,16 +55,17 @@ pub enum ConfigError {
     /// An HTTP client could not be made.
     #[error("no HTTP client could be made")]
     Http(#[from] reqwest::Error),
+    /// A name of a model is none.
+    #[error("what SPARKLE_LLM_MODEL names cannot be offered")]
+    Models(#[from] PriceListError),
 }
 
-/// The models that this deployment offers.
-///
-/// # Errors
-/// [`ConfigError::PriceList`].
-pub fn catalogue() -> Result<Catalogue, ConfigError> {
+/// Ids of the models that this deployment offers where operators say nothing else, separated by commas; empty
+/// without an endpoint.
+pub fn offered_models() -> String {
     let of_endpoint = || optional("SPARKLE_LLM_BASE_URL").map(|_| "gpt-4o-mini".to_owned());
     let offered = optional("SPARKLE_LLM_MODEL").or_else(of_endpoint);
-    Ok(Catalogue::offering(&offered.unwrap_or_default())?)
+    offered.unwrap_or_default()
 }
 
 /// A variable, if it is set and not empty.

@@ -9,13 +9,14 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use sparkle_core::{
     id::{ConnectionId, InvalidId, UserId},
+    policy::Tier,
     unit::Timestamp,
 };
 use tracing::{error, warn};
 
 use crate::{
     failure::{Failure, causes},
-    token::{Identity, Tier},
+    token::Identity,
 };
 
 /// API Gateway's REQUEST authorizer asks whether a client may connect.
@@ -221,8 +222,15 @@ impl QueueRecord {
 
     /// Whether it was delivered before, so that an earlier handler may have died half-way.
     pub fn is_redelivered(&self) -> bool {
-        let receives = &self.attributes.approximate_receive_count;
-        receives.parse().is_ok_and(|receives: u32| receives > 1)
+        self.deliveries() > 1
+    }
+
+    /// Which delivery of it this is, about.
+    pub fn deliveries(&self) -> u32 {
+        self.attributes
+            .approximate_receive_count
+            .parse()
+            .unwrap_or(1)
     }
 }
 
@@ -293,5 +301,26 @@ where
     let failure = |item_identifier| BatchItemFailure { item_identifier };
     QueueAnswer {
         batch_item_failures: failed.into_iter().map(failure).collect(),
+    }
+}
+
+/// Handles the messages of a standard queue, each by itself: those that fail, by an error or a panic, are to
+/// be delivered again.
+pub async fn each<Handling>(
+    event: QueueEvent,
+    handle: impl Fn(QueueRecord) -> Handling,
+) -> QueueAnswer
+where
+    Handling: Future<Output = Result<(), Failure>>,
+{
+    let mut failed = Vec::new();
+    for record in event.records {
+        let one = QueueEvent {
+            records: vec![record],
+        };
+        failed.extend(in_order(one, &handle).await.batch_item_failures);
+    }
+    QueueAnswer {
+        batch_item_failures: failed,
     }
 }

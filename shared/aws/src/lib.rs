@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`config`] | the environment; nothing else reads it |
 //! | [`boot`] | a cold start: logs, SDK settings, the Lambda runtime |
+//! | [`door`] | what every route of the socket does with a frame |
 //! | [`event`] | the JSON of the events that functions are invoked with |
 //! | [`exchange`] | AWS without a network, for tests in process |
 //! | [`failure`] | how an error turns into what the platform does next |
@@ -12,13 +13,16 @@
 //! | [`queue`] | sending a job, in order and once |
 //! | [`trust`] | root certificates |
 //! | [`table`] | every item, key and expression in DynamoDB |
+//! | [`meter`] | the one door through which every call of a model is paid |
 //! | [`metric`] | CloudWatch's embedded metric format |
 
 pub mod boot;
 pub mod config;
+pub mod door;
 pub mod event;
 pub mod exchange;
 pub mod failure;
+pub mod meter;
 pub mod metric;
 pub mod push;
 pub mod queue;

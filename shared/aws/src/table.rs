@@ -3,22 +3,28 @@
 //! Methods are verbs of the domain. Each rests on a conditional write or a strongly consistent read,
 //! never on an index and never on TTL having deleted anything (invariant A4): expired is absent.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     operation::update_item::UpdateItemError,
-    types::AttributeValue,
+    types::{AttributeValue, ConditionCheck},
 };
 
 use crate::{boot::Aws, config, failure::Failure};
 
+pub mod accounts;
+pub mod belongings;
 pub mod connections;
 pub mod conversations;
+pub mod intents;
 pub mod leases;
+pub mod ledger;
+pub mod policies;
 pub mod rates;
+pub mod summaries;
 pub mod turns;
 
 /// A table did not do what was asked.
@@ -90,6 +96,16 @@ fn client(aws: &Aws) -> Client {
     };
     aws.dynamo.get_or_init(open).clone()
 }
+
+/// What gives a worker the right to its work: a line of its own table, which the transactions of others may
+/// check.
+#[derive(Debug, Clone)]
+pub struct Right(ConditionCheck);
+
+/// How often a transaction is tried that meets with another one.
+const CONTENDED_TRIES_MAX: u32 = 8;
+/// Pause after the first of these tries, twice as long after the second, and so on.
+const CONTENDED_PAUSE: Duration = Duration::from_millis(15);
 
 type Item = HashMap<String, AttributeValue>;
 

@@ -22,7 +22,7 @@ use jsonwebtoken::{
 };
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
-use sparkle_core::{id::UserId, unit::Timestamp};
+use sparkle_core::{id::UserId, policy::Tier, unit::Timestamp};
 use tracing::warn;
 
 use crate::{
@@ -52,35 +52,6 @@ pub struct Identity {
     pub tier: Tier,
     /// When they must prove it again.
     pub expires_at: Timestamp,
-}
-
-/// What a learner may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Tier {
-    /// The default.
-    #[default]
-    Free,
-    /// Paying.
-    Pro,
-}
-
-impl Tier {
-    /// The word in tokens and storage.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Free => "free",
-            Self::Pro => "pro",
-        }
-    }
-
-    /// The tier that a word names; any other word is no claim to more than the free one.
-    pub fn of_word(word: &str) -> Self {
-        if word == Self::Pro.as_str() {
-            Self::Pro
-        } else {
-            Self::Free
-        }
-    }
 }
 
 /// A token is not acceptable, or could not be checked.

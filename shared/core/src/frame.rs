@@ -4,9 +4,22 @@
 //! within its limits, ids well formed, enumerations closed.
 
 use crate::{
-    id::{self, ConnectionId, RequestId, SessionId, StreamId, TraceId, UserId},
+    id::{ConnectionId, RequestId, SessionId, StreamId, TraceId, UserId},
+    policy::Tier,
     price::Model,
-    unit::{MicroUsd, Timestamp, TokenUsage},
+    unit::Timestamp,
+};
+
+mod error;
+mod metering;
+mod request;
+
+pub use error::{ErrorBody, ErrorCode};
+pub use metering::{Alert, AlertKind, Budget, Period, Quota, Usage, UsageReport, Window};
+pub use request::{
+    CachePolicy, Chat, ClientFrame, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX,
+    Request, SessionsRequest, TITLE_BYTES_MAX, USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX,
+    USAGE_MONTHS_MAX,
 };
 
 /// How a frame is written: each side answers in the one the other last used.
@@ -56,170 +69,6 @@ pub struct Format {
     pub encoding: Encoding,
 }
 
-/// Most bytes of a learner's message.
-pub const MESSAGE_BYTES_MAX: usize = 32_768;
-/// Most bytes of a conversation's title.
-pub const TITLE_BYTES_MAX: usize = 200;
-/// Most entries of one page of history or sessions.
-pub const PAGE_ENTRIES_MAX: u32 = 100;
-/// Entries of a page whose request names no limit.
-pub const PAGE_ENTRIES_DEFAULT: u32 = 50;
-
-/// A frame from a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientFrame {
-    /// Chosen by the client; what makes a repeated frame the same request.
-    pub request_id: RequestId,
-    /// The client's trace, if it named one.
-    pub trace_id: Option<TraceId>,
-    /// What it asks.
-    pub request: Request,
-}
-
-/// What a client may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
-    /// Say something to the tutor.
-    Chat(Chat),
-    /// Stop an answer.
-    Cancel {
-        /// The `chat` whose answer is meant.
-        request_id: RequestId,
-    },
-    /// Follow an answer from where a lost connection left it.
-    Resume {
-        /// The `chat` whose answer is meant.
-        request_id: RequestId,
-        /// The last frame that the client has; 0 for none.
-        after_seq: u32,
-    },
-    /// Is anybody there?
-    Ping,
-    /// Read a conversation, newest first.
-    History {
-        /// Which one.
-        session_id: SessionId,
-        /// Only what stands before this position.
-        before: Option<u64>,
-        /// At most so many entries, 1 to [`PAGE_ENTRIES_MAX`].
-        limit: u32,
-    },
-    /// List, rename or delete conversations.
-    Sessions(SessionsRequest),
-    /// Which models may be asked?
-    Models,
-    /// Prove again who is speaking, with a fresh token.
-    Auth {
-        /// A JWT.
-        token: String,
-    },
-}
-
-impl Request {
-    /// The `type` on the wire, also the `method` of metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Chat(_) => "chat",
-            Self::Cancel { .. } => "cancel",
-            Self::Resume { .. } => "resume",
-            Self::Ping => "ping",
-            Self::History { .. } => "history",
-            Self::Sessions(_) => "sessions",
-            Self::Models => "models",
-            Self::Auth { .. } => "auth",
-        }
-    }
-}
-
-/// A learner's message and how it wants to be answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chat {
-    /// The conversation; none starts one.
-    pub session_id: Option<SessionId>,
-    /// Who the client says it is; must be the token's user.
-    pub user_id: Option<String>,
-    /// 1 to [`MESSAGE_BYTES_MAX`] bytes.
-    pub message: String,
-    /// BCP 47, or empty.
-    pub language: String,
-    /// The tutor's part, or empty.
-    pub role: String,
-    /// The model to ask, or empty for the default.
-    pub model: String,
-    /// What the answer cache may do.
-    pub cache: CachePolicy,
-}
-
-impl Chat {
-    /// Stands for what is asked: the same for every copy of a frame, another for any other question.
-    pub fn digest(&self) -> String {
-        let session = self.session_id.as_ref().map_or("", SessionId::as_str);
-        let (language, role, model) = (&*self.language, &*self.role, &*self.model);
-        id::digest(&[
-            session,
-            &self.message,
-            language,
-            role,
-            model,
-            self.cache.as_str(),
-        ])
-    }
-}
-
-/// What the answer cache may do for one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum CachePolicy {
-    /// Read and store.
-    #[default]
-    Use,
-    /// Neither read, nor store, nor join another's call.
-    Bypass,
-    /// Answer from the cache or not at all.
-    Only,
-}
-
-impl CachePolicy {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Use => "",
-            Self::Bypass => "bypass",
-            Self::Only => "only",
-        }
-    }
-
-    /// Reads the word on the wire.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Use, Self::Bypass, Self::Only]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
-    }
-}
-
-/// List, rename or delete conversations.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionsRequest {
-    /// Newest first.
-    List {
-        /// Only those last used before this moment.
-        before: Option<Timestamp>,
-        /// At most so many, 1 to [`PAGE_ENTRIES_MAX`].
-        limit: u32,
-    },
-    /// Give one a title.
-    Rename {
-        /// Which one.
-        session_id: SessionId,
-        /// 1 to [`TITLE_BYTES_MAX`] bytes.
-        title: String,
-    },
-    /// Forget one with all that was said in it.
-    Delete {
-        /// Which one.
-        session_id: SessionId,
-    },
-}
-
 /// A frame to a client. Frames are lean: what a client can know already is left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerFrame {
@@ -253,8 +102,16 @@ impl ServerFrame {
     /// Says that a frame could not be understood so far as to know which request it was.
     pub fn refusal(request_id: Option<RequestId>, error: ErrorBody) -> Self {
         Self {
-            body: Body::Error(error),
             request_id,
+            ..Self::unasked(Body::Error(error))
+        }
+    }
+
+    /// What belongs to no request, such as an alert.
+    pub fn unasked(body: Body) -> Self {
+        Self {
+            body,
+            request_id: None,
             trace_id: None,
             timestamp: None,
             seq: None,
@@ -314,6 +171,12 @@ pub enum Body {
         /// The default first.
         entries: Vec<Model>,
     },
+    /// How much may be used, and is.
+    Quota(Quota),
+    /// What was used and what it cost.
+    UsageReport(UsageReport),
+    /// A limit comes near or is reached; nobody asked.
+    Alert(Alert),
     /// Somebody is there.
     Pong,
     /// The request was refused, or its answer failed.
@@ -342,17 +205,6 @@ pub enum State {
     Generating,
 }
 
-/// What an answer consumed and cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens, as the provider counted them.
-    pub tokens: TokenUsage,
-    /// Whether the provider sent no count and this is ours.
-    pub estimated: bool,
-    /// At the price list's rate.
-    pub cost: MicroUsd,
-}
-
 /// The answer is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
@@ -360,6 +212,8 @@ pub struct Done {
     pub response_id: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Whether a summary stood for the older part of the conversation.
+    pub summary_used: bool,
 }
 
 /// Why an answer ended.
@@ -398,6 +252,9 @@ pub struct HistoryEntry {
     pub at: Timestamp,
     /// The turn it belongs to.
     pub request_id: RequestId,
+    /// How many tokens its text has, as its provider or tokenizer counted when it was said. Clients are not
+    /// told.
+    pub tokens: Option<u32>,
 }
 
 /// Who said something.
@@ -432,104 +289,6 @@ pub struct SessionEntry {
     pub messages: u64,
 }
 
-/// Why a request was refused or failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorBody {
-    /// The stable code.
-    pub code: ErrorCode,
-    /// For the person who reads it, in their language.
-    pub message: String,
-    /// How long to wait before the same request may succeed; none if waiting does not help.
-    pub retry_after_ms: Option<u64>,
-    /// The field that is wrong, if one is.
-    pub field: Option<String>,
-}
-
-/// Every error a client can be told. The names are the protocol's and never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(
-    missing_docs,
-    reason = "the protocol's own names; notice.rs says what each means"
-)]
-pub enum ErrorCode {
-    BadFrame,
-    UnsupportedVersion,
-    UnknownType,
-    InvalidArgument,
-    TooLarge,
-    Unauthenticated,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    QuotaExceeded,
-    BudgetExceeded,
-    ContentBlocked,
-    CircuitBreakerOpen,
-    ProviderError,
-    Timeout,
-    Unavailable,
-    Internal,
-}
-
-impl ErrorCode {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::BadFrame,
-        Self::UnsupportedVersion,
-        Self::UnknownType,
-        Self::InvalidArgument,
-        Self::TooLarge,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::RateLimited,
-        Self::QuotaExceeded,
-        Self::BudgetExceeded,
-        Self::ContentBlocked,
-        Self::CircuitBreakerOpen,
-        Self::ProviderError,
-        Self::Timeout,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
-    /// The word on the wire and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadFrame => "BAD_FRAME",
-            Self::UnsupportedVersion => "UNSUPPORTED_VERSION",
-            Self::UnknownType => "UNKNOWN_TYPE",
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::TooLarge => "TOO_LARGE",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::Forbidden => "FORBIDDEN",
-            Self::NotFound => "NOT_FOUND",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::QuotaExceeded => "QUOTA_EXCEEDED",
-            Self::BudgetExceeded => "BUDGET_EXCEEDED",
-            Self::ContentBlocked => "CONTENT_BLOCKED",
-            Self::CircuitBreakerOpen => "CIRCUIT_BREAKER_OPEN",
-            Self::ProviderError => "PROVIDER_ERROR",
-            Self::Timeout => "TIMEOUT",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::Internal => "INTERNAL",
-        }
-    }
-
-    /// Whether the same request may succeed later.
-    pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited
-                | Self::CircuitBreakerOpen
-                | Self::ProviderError
-                | Self::Timeout
-                | Self::Unavailable
-                | Self::Internal
-        )
-    }
-}
-
 /// Where an answer goes: a socket and the way its client reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
@@ -562,6 +321,8 @@ pub struct TurnJob {
     pub trace_id: TraceId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// What the learner's token said then.
+    pub tier: Tier,
 }
 
 impl TurnJob {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::unit::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// An id that a client or an issuer sent is not acceptable.
@@ -45,6 +46,11 @@ fn is_token(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().fold(true, |all, b| all & is_of_token(b))
 }
 
+fn is_call(text: &str) -> bool {
+    let is_of_call = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=80).contains(&text.len()) && text.bytes().all(is_of_call)
+}
+
 fn is_opaque(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
 }
@@ -64,6 +70,49 @@ id! {
 id! {
     /// One open WebSocket, named by API Gateway. 1 to 128 bytes without control characters.
     ConnectionId, is_opaque
+}
+
+id! {
+    /// One call of a model, or what an outside producer bills. 1 to 80 of `A-Za-z0-9_-.`.
+    CallId, is_call
+}
+
+/// All calls that are made for one job: their ids begin with it, and no others of the learner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CallGroup(String);
+
+impl CallGroup {
+    /// Of a turn. A request's id may come again after a day; the moment at which it was accepted does not.
+    pub fn of_turn(request: &RequestId, accepted_at: Timestamp) -> Self {
+        Self(format!("{request}.{:x}.", accepted_at.unix_ms()))
+    }
+
+    /// Of an order to summarise a conversation, which may be given again for another conversation.
+    pub fn of_summary(session: &SessionId, order: &RequestId) -> Self {
+        let digest = digest(&[session.as_str(), order.as_str()]);
+        // Longer than any moment, so that it is no turn's.
+        Self(format!("summary.{}.", digest.get(..24).unwrap_or_default()))
+    }
+
+    /// The call that an attempt at the job makes.
+    pub fn call(&self, attempt: u32) -> CallId {
+        CallId(format!("{}{attempt}", self.0))
+    }
+
+    /// The call that a run at the job makes, which is the invocation's number `attempt`.
+    pub fn call_of(&self, invocation: &str, attempt: u32) -> CallId {
+        let digest = digest(&[invocation, &attempt.to_string()]);
+        CallId(format!(
+            "{}{}",
+            self.0,
+            digest.get(..24).unwrap_or_default()
+        ))
+    }
+
+    /// What the ids begin with.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl SessionId {
@@ -93,6 +142,15 @@ impl StreamId {
     pub fn get(self) -> u32 {
         self.0
     }
+}
+
+/// Longest name of a model or a producer of bills.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether a text may name a model or a producer of bills: 1 to 64 of `A-Za-z0-9_-.:/@`.
+pub fn is_name(text: &str) -> bool {
+    let is_of_name = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/@".contains(&b);
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_of_name)
 }
 
 /// SHA-256 of a tuple of texts as 64 hex digits. Each text is preceded by its length, so that no two
@@ -165,6 +223,37 @@ mod tests {
 
     fn user(text: &str) -> UserId {
         UserId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn no_two_jobs_of_a_learner_share_a_call() {
+        let request = |text: &str| RequestId::parse(text).unwrap();
+        let session = |text: &str| SessionId::parse(text).unwrap();
+        let turn =
+            |id: &str, at_ms| CallGroup::of_turn(&request(id), Timestamp::from_unix_ms(at_ms));
+        let now_ms = 1_764_000_000_000;
+        let groups = [
+            turn("r", now_ms),
+            turn("r", now_ms + 24 * 60 * 60 * 1000),
+            turn("summary", now_ms),
+            CallGroup::of_summary(&session("s1"), &request("r")),
+            CallGroup::of_summary(&session("s2"), &request("r")),
+        ];
+        let calls = groups.iter().flat_map(|group| {
+            let again = group.call_of("i2", 1);
+            [group.call(1), group.call(11), group.call_of("i1", 1), again]
+        });
+        let calls: Vec<CallId> = calls.collect();
+        for (place, call) in calls.iter().enumerate() {
+            assert_eq!(CallId::parse(call.as_str()).as_ref(), Ok(call));
+            assert!(!calls[..place].contains(call), "{call}");
+            let of = groups
+                .iter()
+                .filter(|group| call.as_str().starts_with(group.as_str()));
+            assert_eq!(of.count(), 1, "{call}");
+        }
+        let longest = turn(&"x".repeat(64), now_ms).call(999);
+        assert!(CallId::parse(longest.as_str()).is_ok());
     }
 
     #[test]

@@ -9,15 +9,27 @@
 //! | [`frame`] | what clients may ask and what they are told |
 //! | [`notice`] | how an error reads to a person, in their language |
 //! | [`rate`] | whether one more frame is within a learner's rate |
-//! | [`chat`] | which part of a conversation a model sees |
+//! | [`chat`] | what a model is told about its part |
+//! | [`context`] | which part of a conversation a model sees |
+//! | [`summary`] | what is remembered of a long conversation |
 //! | [`coalesce`] | when streamed text is worth a frame |
 //! | [`price`] | which models there are and what their tokens cost |
+//! | [`ledger`] | what one call of a model was for, consumed and cost |
+//! | [`platform`] | what a call costs beside the model, by estimate |
+//! | [`policy`] | what operators decide without a deploy |
+//! | [`quota`] | whether a call may be paid for, and what is held for it |
 
 pub mod chat;
 pub mod coalesce;
+pub mod context;
 pub mod frame;
 pub mod id;
+pub mod ledger;
 pub mod notice;
+pub mod platform;
+pub mod policy;
 pub mod price;
+pub mod quota;
 pub mod rate;
+pub mod summary;
 pub mod unit;

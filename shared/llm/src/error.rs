@@ -90,6 +90,23 @@ impl LlmError {
         }
     }
 
+    /// Whether the provider refused to answer, before the first word, so that it counts nothing. False
+    /// where that is not known.
+    pub fn is_unserved(&self) -> bool {
+        match self {
+            Self::RateLimited { .. }
+            | Self::Refused { .. }
+            | Self::TooLong { .. }
+            | Self::Blocked { .. }
+            | Self::Invalid { .. }
+            | Self::Unavailable { source: None, .. } => true,
+            Self::Timeout { .. }
+            | Self::Unavailable { .. }
+            | Self::Cut { .. }
+            | Self::Garbage { .. } => false,
+        }
+    }
+
     /// A short constant name, for metrics and spans.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -170,6 +187,9 @@ pub enum SettingsError {
     /// The key cannot be sent in a header.
     #[error("SPARKLE_LLM_API_KEY has characters that no HTTP header can carry")]
     ApiKey,
+    /// No tokenizer of ours has that name.
+    #[error("SPARKLE_LLM_TOKENIZER is neither o200k nor cl100k")]
+    Tokenizer,
     /// TLS cannot be set up.
     #[error("the HTTP client for SPARKLE_LLM_BASE_URL cannot be set up")]
     Tls(#[source] Source),

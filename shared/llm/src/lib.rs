@@ -5,14 +5,15 @@
 //! keeps no state between calls; when to try again is the caller's decision, helped by
 //! [`LlmError::is_retryable`].
 //!
-//! In reading order: [`prompt`] is what is asked, [`reply`] what comes back, [`error`] what can go
-//! wrong, [`openai`] and [`offline`] the two models.
+//! In reading order: [`prompt`] is what is asked, [`tokens`] how long that is, [`reply`] what comes back,
+//! [`error`] what can go wrong, [`openai`] and [`offline`] the two models.
 
 pub mod error;
 pub mod offline;
 pub mod openai;
 pub mod prompt;
 pub mod reply;
+pub mod tokens;
 
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use tracing::Instrument;
 pub use error::{LlmError, Phase, ProviderText, SettingsError};
 pub use openai::ApiKey;
 pub use prompt::{Message, Prompt, Role, Tool, ToolCall, TraceParent};
-pub use reply::{FinishReason, Piece, Reply};
+pub use reply::{FinishReason, Piece, Reply, Served};
 pub use sparkle_core::unit::TokenUsage;
+pub use tokens::{Correction, Counter, Family};
 
 /// A language model.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Settings {
     /// Who may vouch for a provider's certificate; `None`: Mozilla's roots, compiled in and parsed
     /// already, since to read the machine's own would be most of a cold start.
     pub roots: Option<rustls::RootCertStore>,
+    /// The tokenizer of an endpoint's models, where the operator knows it and we do not.
+    pub tokenizer: Option<Family>,
 }
 
 /// Whether the offline model obeys an [`offline::Script`] in the newest user message.
@@ -102,7 +106,16 @@ impl Llm {
             settings.timeouts,
             settings.roots.clone(),
         )?;
-        Ok(Self::OpenAi(client))
+        Ok(Self::OpenAi(client.counting_by(settings.tokenizer)))
+    }
+
+    /// How the tokens of a model's prompts are counted: exactly only where both the endpoint and the model
+    /// are known, since others serve other models under the same names.
+    pub fn counter(&self, model: &str) -> Counter {
+        match self {
+            Self::OpenAi(client) => client.counter(model),
+            Self::Offline(_) => Counter::Bytes,
+        }
     }
 
     /// Asks the model. Returns as soon as it has begun to answer; dropping the future or the

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::Scripting;
 use crate::error::{LlmError, ProviderText};
 use crate::prompt::{Message, Prompt};
-use crate::reply::{FinishReason, Piece, Reply};
+use crate::reply::{FinishReason, Piece, Reply, Served};
 use sparkle_core::unit::TokenUsage;
 
 use notes::Notes;
@@ -146,11 +146,17 @@ impl Answer {
         }
     }
 
-    pub(crate) fn usage_so_far(&self) -> TokenUsage {
-        TokenUsage {
+    /// Its own count is the bill, wherever it is cut.
+    pub(crate) fn served(&self) -> Served {
+        let reported = TokenUsage {
             prompt_tokens: self.prompt_tokens,
             completion_tokens: tokens(self.served_bytes),
             cached_tokens: 0,
+        };
+        Served {
+            reported: Some(reported),
+            is_billed: true,
+            ..Served::default()
         }
     }
 }

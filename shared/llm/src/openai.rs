@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use crate::Timeouts;
 use crate::error::{LlmError, Phase, ProviderText, SettingsError};
 use crate::prompt::Prompt;
+use crate::tokens::{Counter, Family};
 
 pub use answer::Answer;
 use request::AnswerCap;
@@ -62,6 +63,8 @@ pub struct Client {
     api_key: Option<ApiKey>,
     timeouts: Timeouts,
     answer_cap: AnswerCap,
+    /// Of all its models, as the operator says.
+    tokenizer: Option<Family>,
 }
 
 impl fmt::Debug for Client {
@@ -96,7 +99,21 @@ impl Client {
             authorization,
             api_key: api_key.cloned(),
             timeouts,
+            tokenizer: None,
         })
+    }
+
+    /// The same, whose models have a tokenizer that the operator knows.
+    pub fn counting_by(self, tokenizer: Option<Family>) -> Self {
+        Self { tokenizer, ..self }
+    }
+
+    /// How the tokens of a model's prompts are counted.
+    pub fn counter(&self, model: &str) -> Counter {
+        let is_openai = self.endpoint.scheme() == "https" && self.host() == "api.openai.com";
+        let known = || is_openai.then(|| Family::of_model(model)).flatten();
+        let family = self.tokenizer.or_else(known);
+        family.map_or(Counter::Bytes, Counter::Exact)
     }
 
     /// The provider's host name.

@@ -7,6 +7,7 @@ use tracing::{Instrument, Span};
 
 use crate::error::LlmError;
 use crate::prompt::ToolCall;
+use crate::tokens::Counter;
 use crate::{offline, openai};
 use sparkle_core::unit::TokenUsage;
 
@@ -52,6 +53,57 @@ impl FinishReason {
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",
         }
+    }
+}
+
+/// What a provider has sent of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Served {
+    /// What it has reported of the cost: usually nothing before the end.
+    pub reported: Option<TokenUsage>,
+    /// Whether that report is the last, which is the bill.
+    pub is_billed: bool,
+    /// Bytes that the model has produced, its thoughts and calls of tools included.
+    pub bytes: usize,
+    /// Events in which they came; none has less than a token.
+    pub events: u32,
+}
+
+/// A model may have written a text in more tokens than its tokenizer cuts it into: one more in so many, and so
+/// many more.
+const SLACK_SHARE: u32 = 16;
+const SLACK_TOKENS: u32 = 16;
+
+impl Served {
+    /// The provider's own count, if it is known.
+    pub fn bill(&self) -> Option<TokenUsage> {
+        self.reported.filter(|_| self.is_billed)
+    }
+
+    /// What a call is said to have consumed where the provider has not sent its bill: no less than has come.
+    /// `prompt_tokens` is a bound of ours, `text` the part of the answer that was taken.
+    pub fn estimate(&self, prompt_tokens: u32, text: &str, counter: Counter) -> TokenUsage {
+        let tokens = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let of_text = if counter.is_ready() {
+            let counted = counter.text(text);
+            let slack = (counted / SLACK_SHARE).saturating_add(SLACK_TOKENS);
+            counted.saturating_add(slack).min(tokens(text.len()))
+        } else {
+            tokens(text.len())
+        };
+        let rest = tokens(self.bytes.saturating_sub(text.len()));
+        let reported = self.reported.unwrap_or_default();
+        let completion_tokens = of_text.saturating_add(rest).max(self.events);
+        TokenUsage {
+            prompt_tokens: prompt_tokens.max(reported.prompt_tokens),
+            cached_tokens: 0,
+            completion_tokens: completion_tokens.max(reported.completion_tokens),
+        }
+    }
+
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.events = self.events.saturating_add(u32::from(bytes > 0));
     }
 }
 
@@ -107,12 +159,11 @@ impl Reply {
         Some(piece)
     }
 
-    /// What the provider has reported of the cost so far: usually nothing before the end. What is
-    /// left to go by when an answer is cut off or aborted.
-    pub fn usage_so_far(&self) -> Option<TokenUsage> {
+    /// What has come so far: what is left to go by when an answer is cut off or aborted.
+    pub fn served(&self) -> Served {
         match &self.source {
-            Source::OpenAi(answer) => answer.usage_so_far(),
-            Source::Offline(answer) => Some(answer.usage_so_far()),
+            Source::OpenAi(answer) => answer.served(),
+            Source::Offline(answer) => answer.served(),
         }
     }
 
@@ -142,5 +193,42 @@ impl Reply {
                 self.span.record("error.type", error.kind());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::Family;
+
+    #[test]
+    fn what_is_cut_is_never_said_to_cost_less_than_has_come() {
+        let reported = TokenUsage {
+            prompt_tokens: 9,
+            completion_tokens: 4,
+            cached_tokens: 2,
+        };
+        let served = |bytes, events| Served {
+            reported: Some(reported),
+            is_billed: false,
+            bytes,
+            events,
+        };
+        let estimate = |served: Served, counter| {
+            let TokenUsage {
+                prompt_tokens,
+                completion_tokens,
+                cached_tokens,
+            } = served.estimate(7, "aaaa", counter);
+            (prompt_tokens, completion_tokens, cached_tokens)
+        };
+        // By its bytes, with what was thought or not taken yet.
+        assert_eq!(estimate(served(4, 1), Counter::Bytes), (9, 4, 0));
+        assert_eq!(estimate(served(30, 1), Counter::Bytes), (9, 30, 0));
+        // By its tokens, if the tokenizer is there; each event had one.
+        Family::O200k.ids("");
+        let exact = Counter::Exact(Family::O200k);
+        assert_eq!(estimate(served(4, 1), exact), (9, 4, 0));
+        assert_eq!(estimate(served(4, 40), exact), (9, 40, 0));
     }
 }

@@ -49,6 +49,7 @@ async fn spans_have_the_conventional_names_and_no_text_or_key() {
         timeouts: Timeouts::default(),
         scripting: Scripting::Ignored,
         roots: None,
+        tokenizer: None,
     })
     .expect("a client");
 

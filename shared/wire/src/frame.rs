@@ -16,7 +16,7 @@ mod encode;
 mod inplace;
 
 pub use decode::{FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, decode};
-pub use encode::{decode_stored, encode, encode_stored, stored_text};
+pub use encode::{decode_stored, encode, encode_payload, encode_stored, stored_text};
 
 /// The protocol's version.
 pub const VERSION: &str = "2.0";

@@ -89,6 +89,7 @@ fn answer(text: &str) -> ServerFrame {
         text: text.to_owned(),
         at: Timestamp::from_unix_ms(1_764_000_000_000),
         request_id: request_id.clone(),
+        tokens: None,
     };
     let body = Body::History {
         session_id: SessionId::parse("s1").unwrap(),

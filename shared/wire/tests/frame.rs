@@ -6,8 +6,9 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use sparkle_core::{
     frame::{
-        Ack, Body, Codec, Done, Encoding, ErrorCode, FinishReason, Format, HistoryEntry, Request,
-        ServerFrame, SessionEntry, Speaker, State, Usage,
+        Ack, AlertKind, Body, Budget, Codec, Done, Encoding, ErrorCode, FinishReason, Format,
+        HistoryEntry, Period, Quota, Request, ServerFrame, SessionEntry, Speaker, State, Usage,
+        UsageReport, Window,
     },
     id::{RequestId, SessionId, StreamId, TraceId, UserId},
     notice::{self, Language},
@@ -65,32 +66,30 @@ fn ack() -> ServerFrame {
     }
 }
 
-/// One frame of every type.
-fn one_of_each() -> Vec<ServerFrame> {
-    let entry = HistoryEntry {
+fn question() -> HistoryEntry {
+    HistoryEntry {
         speaker: Speaker::User,
         text: "什么是导数?".to_owned(),
         at: Timestamp::from_unix_ms(1_764_000_000_000),
         request_id: request(),
-    };
+        // Clients are not told.
+        tokens: Some(5),
+    }
+}
+
+/// One frame of every type.
+fn one_of_each() -> Vec<ServerFrame> {
+    let entry = question();
     let session = SessionEntry {
         session_id: SessionId::parse("s1").unwrap(),
         title: "导数".to_owned(),
         updated_at: Timestamp::from_unix_ms(1_764_000_000_000),
         messages: 2,
     };
-    let usage = Usage {
-        tokens: TokenUsage {
-            prompt_tokens: 12,
-            cached_tokens: 4,
-            completion_tokens: 30,
-        },
-        estimated: false,
-        cost: MicroUsd::new(21),
-    };
     let done = Done {
         response_id: "x-1".to_owned(),
         finish_reason: FinishReason::Stop,
+        summary_used: false,
     };
     let session_id = SessionId::parse("s1").unwrap();
     vec![
@@ -108,7 +107,7 @@ fn one_of_each() -> Vec<ServerFrame> {
                 restart: false,
             },
         ),
-        streamed(3, Body::Usage(usage)),
+        streamed(3, Body::Usage(usage())),
         ServerFrame {
             request_id: Some(request()),
             timestamp: Some(Timestamp::from_unix_ms(1_764_000_001_000)),
@@ -127,9 +126,18 @@ fn one_of_each() -> Vec<ServerFrame> {
             entries: Catalogue::offering("gpt-4o-mini")
                 .unwrap()
                 .models()
-                .cloned()
+                .map(|model| model.at(Timestamp::from_unix_ms(1_764_000_001_000)))
                 .collect(),
         }),
+        answer(Body::Quota(quota())),
+        answer(Body::UsageReport(report())),
+        ServerFrame::unasked(Body::Alert(notice::alert(
+            AlertKind::BudgetDay,
+            80,
+            80_500_000,
+            100_000_000,
+            Language::English,
+        ))),
         answer(Body::Pong),
         answer(Body::Error(notice::error_in(
             ErrorCode::TooLarge,
@@ -137,6 +145,60 @@ fn one_of_each() -> Vec<ServerFrame> {
             Language::English,
         ))),
     ]
+}
+
+fn usage() -> Usage {
+    Usage {
+        tokens: TokenUsage {
+            prompt_tokens: 12,
+            cached_tokens: 4,
+            completion_tokens: 30,
+        },
+        estimated: false,
+        cost: MicroUsd::new(21),
+        saved_tokens: 0,
+    }
+}
+
+fn quota() -> Quota {
+    let window = |used, limit| Window {
+        used,
+        reserved: 800,
+        limit,
+        resets_at: Timestamp::from_unix_ms(1_764_000_000_000),
+    };
+    Quota {
+        tier: "free".to_owned(),
+        day: window(1_200, 50_000),
+        month: window(5_000_000_000, 4_000_000_000),
+    }
+}
+
+fn report() -> UsageReport {
+    let period = |date: &str| Period {
+        date: date.to_owned(),
+        input_tokens: 5_000_000_000,
+        cached_input_tokens: 400,
+        output_tokens: 300,
+        cost: MicroUsd::new(285),
+        requests: 2,
+        cache_hits: 1,
+    };
+    UsageReport {
+        days: vec![
+            period("2025-11-23"),
+            Period {
+                date: "2025-11-24".to_owned(),
+                ..Period::default()
+            },
+        ],
+        months: vec![period("2025-11")],
+        budget: Budget {
+            limit: MicroUsd::new(100_000_000),
+            used: MicroUsd::new(25_900_000),
+            forecast: MicroUsd::new(u64::MAX),
+        },
+    }
 }
 
 fn written(format: Format) -> String {
@@ -267,6 +329,43 @@ fn what_is_wrong_with_a_resume_is_told_by_its_field() {
     assert!(decode(&last).is_ok());
 }
 
+/// The questions about tokens and money in both codecs, and with what they leave out; the Protobuf bytes were
+/// written by another implementation.
+const METERING: [(&str, &str, Request); 4] = [
+    (
+        r#"{"version":"2.0","type":"quota","request_id":"r5"}"#,
+        "CgMyLjASBXF1b3RhKgJyNQ==",
+        Request::Quota,
+    ),
+    (
+        r#"{"version":"2.0","type":"usage","request_id":"r5"}"#,
+        "CgMyLjASBXVzYWdlKgJyNQ==",
+        Request::Usage { days: 7, months: 0 },
+    ),
+    (
+        r#"{"version":"2.0","type":"usage","request_id":"r5","payload":{"days":31,"months":12}}"#,
+        "CgMyLjASBXVzYWdlGgQIHxAMKgJyNQ==",
+        Request::Usage {
+            days: 31,
+            months: 12,
+        },
+    ),
+    (
+        r#"{"version":"2.0","type":"usage","request_id":"r5","payload":{"days":0,"months":1}}"#,
+        "CgMyLjASBXVzYWdlGgIQASoCcjU=",
+        Request::Usage { days: 7, months: 1 },
+    ),
+];
+
+#[test]
+fn a_question_about_tokens_and_money_is_read_from_either_codec() {
+    for (json, protobuf, request) in METERING {
+        for text in [json, protobuf] {
+            assert_eq!(decode(text).unwrap().1.request, request, "{text}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
     let chat = |payload: &str| {
@@ -307,6 +406,10 @@ fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
         (chat(r#"{"message":"hi","tool_calls":[{"id":"1"}]}"#), ErrorCode::InvalidArgument, Some("payload.tool_calls")),
         (r#"{"version":"2.0","type":"history","request_id":"r1","payload":{"session_id":"s","limit":101}}"#.into(), ErrorCode::InvalidArgument, Some("payload.limit")),
         (r#"{"version":"2.0","type":"history","request_id":"r1"}"#.into(), ErrorCode::InvalidArgument, Some("payload.session_id")),
+        (r#"{"version":"2.0","type":"usage","request_id":"r1","payload":{"days":32}}"#.into(), ErrorCode::InvalidArgument, Some("payload.days")),
+        (r#"{"version":"2.0","type":"usage","request_id":"r1","payload":{"days":-1}}"#.into(), ErrorCode::InvalidArgument, Some("payload.days")),
+        (r#"{"version":"2.0","type":"usage","request_id":"r1","payload":{"months":13}}"#.into(), ErrorCode::InvalidArgument, Some("payload.months")),
+        (r#"{"version":"2.0","type":"quota","request_id":"r1","payload":[]}"#.into(), ErrorCode::InvalidArgument, Some("payload")),
         (r#"{"version":"2.0","type":"sessions","request_id":"r1","payload":{"action":"burn"}}"#.into(), ErrorCode::InvalidArgument, Some("payload.action")),
     ];
     for (text, code, field) in cases {

@@ -230,11 +230,13 @@ fn answer(
         tokens,
         estimated: false,
         cost: MicroUsd::new(345),
+        saved_tokens: 0,
     });
     let response_id = "chatcmpl-BxYz0123456789abcdefABCDEF01".to_owned();
     let done = Body::Done(Done {
         response_id,
         finish_reason: FinishReason::Stop,
+        summary_used: false,
     });
     let text = |text: &String| Body::Delta {
         text: text.clone(),

@@ -16,15 +16,18 @@ use aws_sdk_dynamodb::{Client, operation::update_item::UpdateItemError, types::A
 use sparkle_core::{
     frame::{Codec, Encoding, Format},
     id::{ConnectionId, UserId},
+    policy::Tier,
     unit::Timestamp,
 };
 use sparkle_wire::job;
 
-use super::{TableError, client, is_expired, number, number_of, text, text_of};
+use super::{
+    Item, TableError, belongings::Belongings, client, is_expired, number, number_of, text, text_of,
+};
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
-    token::{Identity, Tier},
+    token::Identity,
 };
 
 /// Longer than the 2 h that API Gateway keeps a socket (its WebSocket quotas, read 2026-11).
@@ -58,6 +61,18 @@ impl Connections {
             dynamo: client(aws),
             table: config::required("SPARKLE_TABLE_CONNECTIONS")?,
         })
+    }
+
+    /// The open sockets of a learner. Cost: a scan of the sockets that are open.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn belongings(&self, user: &UserId) -> Result<Belongings, TableError> {
+        let is_owned =
+            |item: &Item| text_of(item, "user_id").is_ok_and(|owner| owner == user.as_str());
+        Belongings::of(&self.dynamo, &self.table, &["connection_id"])
+            .among_all(is_owned)
+            .await
     }
 
     /// Remembers a new socket. Cost: one write.

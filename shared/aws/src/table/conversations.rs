@@ -20,6 +20,7 @@
 //! | `text` | S | what was said |
 //! | `at` | N | Unix ms |
 //! | `request_id` | S | the turn that wrote it |
+//! | `tokens` | N | how many its text has, if that was known when it was said |
 //!
 //! Messages are only ever appended, two at a time, in the transaction that finishes their turn
 //! ([`super::turns`]): `messages` must still be what the turn had read.
@@ -41,7 +42,7 @@ use sparkle_core::{
     unit::Timestamp,
 };
 
-use super::{Item, TableError, client, number, number_of, text, text_of};
+use super::{Item, TableError, belongings::Belongings, client, number, number_of, text, text_of};
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
@@ -100,6 +101,23 @@ impl Conversations {
         })
     }
 
+    /// The conversations of a learner, message by message and then their heads. Cost: one query, and one
+    /// for each conversation.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn belongings(&self, user: &UserId) -> Result<[Belongings; 2], TableError> {
+        let heads = Belongings::of(&self.dynamo, &self.sessions, &["user_id", "session_id"]);
+        let heads = heads.under(user.as_str()).await?;
+        let mut messages =
+            Belongings::of(&self.dynamo, &self.messages, &["conversation", "position"]);
+        for head in heads.items() {
+            let session = text_of(head, "session_id")?;
+            messages = messages.under(&format!("{user}/{session}")).await?;
+        }
+        Ok([messages, heads])
+    }
+
     /// The newest `limit` messages, and how many the conversation is said to hold: the number that an
     /// append must find unchanged. Cost: at once one strongly consistent read and one such query.
     ///
@@ -139,13 +157,55 @@ impl Conversations {
     ) -> Result<Vec<Placed>, TableError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let items = self.newest(user, session, before, limit).await?;
-        let placed = |item| {
-            Ok(Placed {
-                position: number_of(item, "position")?,
-                entry: history_entry(item)?,
-            })
-        };
         items.iter().rev().map(placed).collect()
+    }
+
+    /// How many messages a conversation is said to hold; none if there is no such conversation. Cost: one
+    /// strongly consistent read.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn length(&self, user: &UserId, session: &SessionId) -> Result<u64, TableError> {
+        let row = self.session(user, session).await?;
+        row.map_or(Ok(0), |row| number_of(&row, "messages"))
+    }
+
+    /// The messages from the one after `after` to the one at `upto`, oldest first: at most `limit` of them,
+    /// and 1 MB. Cost: one strongly consistent query.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn between(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        (after, upto): (u64, u64),
+        limit: u32,
+    ) -> Result<Vec<Placed>, TableError> {
+        if after >= upto {
+            return Ok(Vec::new());
+        }
+        let answer = self
+            .dynamo
+            .query()
+            .table_name(&self.messages)
+            .key_condition_expression(
+                "conversation = :conversation AND #position BETWEEN :first AND :last",
+            )
+            .expression_attribute_names("#position", "position")
+            .expression_attribute_values(":conversation", text(&conversation(user, session)))
+            .expression_attribute_values(":first", number(after.saturating_add(1)))
+            .expression_attribute_values(":last", number(upto))
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await?;
+        answer
+            .items
+            .unwrap_or_default()
+            .iter()
+            .map(placed)
+            .collect()
     }
 
     async fn session(
@@ -335,8 +395,12 @@ impl Conversations {
         answer: &HistoryEntry,
     ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let message = |entry: &HistoryEntry, position: u64| -> Result<_, BuildError> {
+            let tokens = entry
+                .tokens
+                .map(|tokens| ("tokens".to_owned(), number(tokens)));
             let put = Put::builder()
                 .table_name(&self.messages)
+                .set_item(tokens.map(|tokens| HashMap::from([tokens])))
                 .item("conversation", text(&conversation(user, session)))
                 .item("position", number(position))
                 .item("speaker", text(entry.speaker.as_str()))
@@ -376,7 +440,7 @@ impl Conversations {
     }
 }
 
-fn conversation(user: &UserId, session: &SessionId) -> String {
+pub(super) fn conversation(user: &UserId, session: &SessionId) -> String {
     format!("{user}/{session}")
 }
 
@@ -397,6 +461,13 @@ fn session_entry(item: &Item) -> Result<SessionEntry, TableError> {
     })
 }
 
+fn placed(item: &Item) -> Result<Placed, TableError> {
+    Ok(Placed {
+        position: number_of(item, "position")?,
+        entry: history_entry(item)?,
+    })
+}
+
 fn history_entry(item: &Item) -> Result<HistoryEntry, TableError> {
     let speaker = match text_of(item, "speaker")? {
         "user" => Speaker::User,
@@ -409,5 +480,7 @@ fn history_entry(item: &Item) -> Result<HistoryEntry, TableError> {
         at: Timestamp::from_unix_ms(number_of(item, "at")?),
         request_id: RequestId::parse(text_of(item, "request_id")?)
             .map_err(|_invalid| TableError::Corrupt("request_id"))?,
+        // Older messages have none.
+        tokens: number_of(item, "tokens").ok(),
     })
 }

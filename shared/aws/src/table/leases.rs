@@ -13,9 +13,6 @@
 //! | `attempts` | N | leases taken for the first of `waiting` |
 //! | `last_seq` | N | of the running stream, 0 before its first frame |
 //! | `tail` | L | its newest frames, each as `sparkle_wire::frame::encode_stored` writes it; the older ones are in `FramesTable` |
-//! | `spent_attempts` | N | attempts that the next two speak of |
-//! | `spent_prompt_tokens` | N | at most what they consumed |
-//! | `spent_completion_tokens` | N | at most what they consumed |
 //! | `cancelled` | SS | which of `waiting` the learner wants stopped |
 //! | `forgotten` | SS | which of them belong to a conversation that was deleted since: they leave nothing |
 //! | `asked` | SS | listeners that the worker has not seen yet |
@@ -41,7 +38,9 @@ use aws_sdk_dynamodb::{
         UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
     },
     primitives::Blob,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Update},
+    types::{
+        AttributeValue, ConditionCheck, ReturnValue, ReturnValuesOnConditionCheckFailure, Update,
+    },
 };
 use sparkle_core::{
     frame::{StoredFrame, TurnJob},
@@ -49,7 +48,9 @@ use sparkle_core::{
     unit::Timestamp,
 };
 
-use super::{Item, TableError, client, number, number_of, text, text_of};
+use super::{
+    Item, Right, TableError, belongings::Belongings, client, number, number_of, text, text_of,
+};
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
@@ -61,8 +62,8 @@ mod standing;
 
 pub use asking::Asked;
 pub use listener::{Listener, Start};
-pub use standing::{Spent, Standing};
-use standing::{number_or_zero, spent, standing};
+pub use standing::Standing;
+use standing::{number_or_zero, standing};
 
 /// How long a lease holds unless it is renewed. Its owner counts [`SKEW`] less.
 const LEASE: Duration = Duration::from_secs(15);
@@ -116,8 +117,6 @@ pub struct Held {
     pub attempt: u32,
     /// Length of the conversation after its last turn.
     pub length: u64,
-    /// What earlier attempts consumed.
-    pub spent: Spent,
 }
 
 /// Whether a worker's write took effect.
@@ -139,6 +138,33 @@ impl Leases {
             dynamo: client(aws),
             table: config::required("SPARKLE_TABLE_LEASES")?,
         })
+    }
+
+    /// Whose turn it is in a learner's conversations. Cost: one query.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn belongings(&self, user: &UserId) -> Result<Belongings, TableError> {
+        Belongings::of(&self.dynamo, &self.table, &["user_id", "session_id"])
+            .under(user.as_str())
+            .await
+    }
+
+    /// The right to run a turn, as long as the lease is held and the turn is not over.
+    ///
+    /// # Errors
+    /// [`TableError::Corrupt`], never in fact.
+    pub fn right(&self, lease: &Lease) -> Result<Right, TableError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&lease.user_id, &lease.session_id)))
+            .condition_expression(OWN)
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":request", text(&lease.request_id))
+            .build();
+        check
+            .map(Right)
+            .map_err(|_incomplete| TableError::Corrupt("fence"))
     }
 
     /// The write that puts a turn behind the others of its conversation. It fails if too many wait.
@@ -217,12 +243,11 @@ impl Leases {
             },
             attempt: number_of(&item, "attempts")?,
             length: number_or_zero(&item, "messages")?,
-            spent: spent(&item)?,
             standing,
         })))
     }
 
-    /// Keeps the newest frames of the running stream, what was spent for it so far, and the lease.
+    /// Keeps the newest frames of the running stream, and the lease.
     /// Cost: one write, of one unit while the item has less than 1 KB.
     ///
     /// # Errors
@@ -231,7 +256,6 @@ impl Leases {
         &self,
         lease: &mut Lease,
         tail: &[StoredFrame],
-        spent: Spent,
         now: Timestamp,
     ) -> Result<Written, TableError> {
         let last_seq = tail.last().map_or(0, |frame| frame.seq);
@@ -240,11 +264,7 @@ impl Leases {
             .map(|frame| AttributeValue::B(Blob::new(frame.bytes.clone())));
         let record = self
             .update(&lease.user_id, &lease.session_id)
-            .update_expression(
-                "SET last_seq = :last_seq, tail = :tail, leased_until = :until, \
-                 spent_attempts = :attempts, spent_prompt_tokens = :prompt, \
-                 spent_completion_tokens = :completion",
-            )
+            .update_expression("SET last_seq = :last_seq, tail = :tail, leased_until = :until")
             // Not older than what is there: a copy of this call may arrive late.
             .condition_expression(
                 "fence = :fence AND waiting[0] = :request AND last_seq < :last_seq",
@@ -253,10 +273,7 @@ impl Leases {
             .expression_attribute_values(":request", text(&lease.request_id))
             .expression_attribute_values(":last_seq", number(last_seq))
             .expression_attribute_values(":tail", AttributeValue::L(frames.collect()))
-            .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()))
-            .expression_attribute_values(":attempts", number(spent.attempts))
-            .expression_attribute_values(":prompt", number(spent.tokens.prompt_tokens))
-            .expression_attribute_values(":completion", number(spent.tokens.completion_tokens));
+            .expression_attribute_values(":until", number(now.after(LEASE).unix_ms()));
         let item = match conditionally(record).await? {
             Condition::Held(item) => item,
             // The second try of a call whose first answer was lost.
@@ -405,10 +422,7 @@ impl Next {
             update.push_str(", messages = :messages");
             values.insert(":messages".to_owned(), number(length));
         }
-        update.push_str(
-            " REMOVE waiting[0], tail, spent_attempts, spent_prompt_tokens, \
-             spent_completion_tokens DELETE cancelled :requests, forgotten :requests",
-        );
+        update.push_str(" REMOVE waiting[0], tail DELETE cancelled :requests, forgotten :requests");
         let unheard = known.asked(request);
         if !unheard.is_empty() {
             update.push_str(", asked :unheard");

@@ -22,7 +22,7 @@ use sparkle_core::{
     unit::Timestamp,
 };
 
-use super::{Item, TableError, client, number, number_of, text};
+use super::{Item, TableError, belongings::Belongings, client, number, number_of, text};
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
@@ -33,9 +33,15 @@ const LIFE: Duration = Duration::from_hours(1);
 /// How fast each learner sends.
 #[derive(Debug, Clone)]
 pub struct Rates {
+    arrivals: Arrivals,
+    limit: RateLimit,
+}
+
+/// How fast each learner has sent, whatever the limit.
+#[derive(Debug, Clone)]
+pub struct Arrivals {
     dynamo: Client,
     table: String,
-    limit: RateLimit,
 }
 
 /// Whether one more frame is let through.
@@ -50,6 +56,29 @@ pub enum Rate {
     },
 }
 
+impl Arrivals {
+    /// Opens the table that `SPARKLE_TABLE_RATES` names; makes no call.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub fn open(aws: &Aws) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dynamo: client(aws),
+            table: config::required("SPARKLE_TABLE_RATES")?,
+        })
+    }
+
+    /// What is known of a learner. Cost: one read.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn belongings(&self, user: &UserId) -> Result<Belongings, TableError> {
+        Belongings::of(&self.dynamo, &self.table, &["user_id"])
+            .under(user.as_str())
+            .await
+    }
+}
+
 impl Rates {
     /// Opens the table that `SPARKLE_TABLE_RATES` names; makes no call.
     ///
@@ -61,8 +90,7 @@ impl Rates {
             burst: config::positive("SPARKLE_RATE_BURST")?,
         };
         Ok(Self {
-            dynamo: client(aws),
-            table: config::required("SPARKLE_TABLE_RATES")?,
+            arrivals: Arrivals::open(aws)?,
             limit,
         })
     }
@@ -111,9 +139,10 @@ impl Rates {
     }
 
     fn update(&self, user: &UserId, now: Timestamp) -> UpdateItemFluentBuilder {
-        self.dynamo
+        let Arrivals { dynamo, table } = &self.arrivals;
+        dynamo
             .update_item()
-            .table_name(&self.table)
+            .table_name(table)
             .key("user_id", text(user))
             .expression_attribute_values(":expires", number(now.after(LIFE).unix_seconds()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -48,7 +48,9 @@ use sparkle_wire::job;
 use tokio::time::sleep;
 
 use super::{
-    Item, TableError, client,
+    CONTENDED_PAUSE, CONTENDED_TRIES_MAX, Item, TableError,
+    belongings::Belongings,
+    client,
     conversations::Conversations,
     is_expired,
     leases::{Lease, Leases, Standing},
@@ -57,15 +59,11 @@ use super::{
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
+    meter::Settlement,
 };
 
 /// How long a request id is remembered and its stream kept (R-CHAT-1).
 const LIFE: Duration = Duration::from_hours(24);
-
-/// How often a transaction is tried that meets with another one.
-const CONTENDED_TRIES_MAX: u32 = 8;
-/// Pause after the first of these tries, twice as long after the second, and so on.
-const CONTENDED_PAUSE: Duration = Duration::from_millis(15);
 
 /// Each accepted message, and the stream that answers it.
 #[derive(Debug, Clone)]
@@ -115,6 +113,8 @@ pub struct Ending<'a> {
     pub at: Timestamp,
     /// The last frames of the stream, in order, with those that only the lease has; the final one last.
     pub frames: &'a [StoredFrame],
+    /// What is to be paid for it, if a model was to be asked.
+    pub settlement: Option<Settlement<'a>>,
 }
 
 /// What a conversation gains by a turn.
@@ -135,6 +135,16 @@ pub enum Gain<'a> {
     Failure,
 }
 
+impl Gain<'_> {
+    /// How many messages that is.
+    pub fn messages(&self) -> u64 {
+        match self {
+            Self::Answer { .. } => 2,
+            Self::Nothing | Self::Failure => 0,
+        }
+    }
+}
+
 impl Turns {
     /// Opens the tables that `SPARKLE_TABLE_TURNS` and `SPARKLE_TABLE_FRAMES` name; makes no call.
     ///
@@ -146,6 +156,25 @@ impl Turns {
             turns: config::required("SPARKLE_TABLE_TURNS")?,
             frames: config::required("SPARKLE_TABLE_FRAMES")?,
         })
+    }
+
+    /// The turns of a learner and their streams, the streams first. Cost: one query, and a scan of the streams
+    /// of the last day, so that also those are found whose turn is gone.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn belongings(&self, user: &UserId) -> Result<[Belongings; 2], TableError> {
+        // A learner's id may hold slashes, a request's may not.
+        let is_owned = |item: &Item| {
+            let owner = text_of(item, "turn").map(|turn| turn.rsplit_once('/'));
+            owner.is_ok_and(|owner| owner.is_some_and(|(owner, _)| owner == user.as_str()))
+        };
+        let frames = Belongings::of(&self.dynamo, &self.frames, &["turn", "seq"]);
+        let turns = Belongings::of(&self.dynamo, &self.turns, &["user_id", "request_id"]);
+        Ok([
+            frames.among_all(is_owned).await?,
+            turns.under(user.as_str()).await?,
+        ])
     }
 
     /// Accepts a request, once, and puts it behind the others of its conversation. `digest` stands for
@@ -322,11 +351,11 @@ impl Turns {
     }
 
     /// Ends a turn in one transaction: its state, its last frames, what its conversation gains, and the
-    /// lease. Cost: one transaction of 3 to 6 items.
+    /// lease. Cost: one transaction of 3 to 8 items.
     ///
     /// # Errors
     /// [`TableError::Conflict`] if the lease is lost, the turn is over already, the conversation changed
-    /// meanwhile, or somebody has asked to listen.
+    /// meanwhile, somebody has asked to listen, or another settled the call or gave back its hold.
     pub async fn finish(
         &self,
         leases: &Leases,
@@ -341,7 +370,9 @@ impl Turns {
         };
         let (lease, known) = (ending.lease.digest(), ending.known.digest());
         let (user, request) = (turn.user_id.as_str(), turn.request_id.as_str());
-        let token = token(&[user, request, &lease, &known, &gain]);
+        let bill = ending.settlement.map(|settlement| settlement.digest());
+        let bill = bill.unwrap_or_default();
+        let token = token(&[user, request, &lease, &known, &gain, &bill]);
         let writes = self
             .ending_writes(leases, conversations, turn, ending)
             .map_err(|_incomplete| TableError::Corrupt("user_id"))?;
@@ -399,6 +430,9 @@ impl Turns {
         {
             let (user, session) = (&turn.user_id, &turn.session_id);
             writes.extend(conversations.append(user, session, length, question, answer)?);
+        }
+        if let Some(settlement) = &ending.settlement {
+            writes.extend(settlement.writes(ending.at)?);
         }
         Ok(writes)
     }

@@ -4,8 +4,9 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use sparkle_aws::{
     config::ConfigError,
-    token::{Tier, TokenError, Tokens},
+    token::{TokenError, Tokens},
 };
+use sparkle_core::policy::Tier;
 
 use crate::issuer::{AUDIENCE, ISSUER, NOW_S, Signer, at, claims, claims_with};
 

@@ -278,7 +278,7 @@ impl Drop for Visit {
             End::Failed => stats.failed += 1,
         }
         let cost = match (&self.end, &self.reply) {
-            (End::NotYet | End::Failed, Some(reply)) => reply.usage_so_far().unwrap_or_default(),
+            (End::NotYet | End::Failed, Some(reply)) => reply.served().bill().unwrap_or_default(),
             _ => self.cost,
         };
         stats.prompt_tokens += u64::from(cost.prompt_tokens);

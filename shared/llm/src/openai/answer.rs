@@ -10,8 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::assembly::Assembly;
 use super::sse::Decoder;
 use crate::error::{LlmError, Phase};
-use crate::reply::Piece;
-use sparkle_core::unit::TokenUsage;
+use crate::reply::{Piece, Served};
 
 /// Limit of one whole answer on the wire, keep-alives included: 100 times the longest sensible one.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -128,8 +127,8 @@ impl Answer {
         }
     }
 
-    pub(crate) fn usage_so_far(&self) -> Option<TokenUsage> {
-        self.wire.assembly.usage()
+    pub(crate) fn served(&self) -> Served {
+        self.wire.assembly.served()
     }
 
     fn take(&mut self, bytes: &[u8]) {

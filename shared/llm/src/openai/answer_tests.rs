@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::prompt::ToolCall;
 use crate::reply::FinishReason;
+use sparkle_core::unit::TokenUsage;
 
 /// What a body becomes when it arrives in these parts and then ends.
 fn read(parts: &[&[u8]]) -> (Vec<Piece>, Option<LlmError>) {
@@ -143,6 +144,16 @@ fn an_answer_without_its_last_lines_is_complete() {
 fn nothing_after_the_end_mark_counts() {
     let body = format!("{BODY}{AB}data: garbage\n\ndata: {{\"error\":\"late\"}}\n\n");
     assert_eq!(read_whole(&body), (body_pieces(), None));
+}
+
+#[test]
+fn a_report_from_before_the_last_word_is_not_the_bill() {
+    let (pieces, _) = read_whole(concat!(
+        "data: {\"choices\":[{\"delta\":{\"content\":\"ab\"}}],\"usage\":{\"prompt_tokens\":3}}\n\n",
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        "data: [DONE]\n\n",
+    ));
+    assert_eq!(pieces.last(), Some(&finish(FinishReason::Stop, None, None)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::refusal;
 use crate::error::LlmError;
 use crate::prompt::ToolCall;
-use crate::reply::{FinishReason, Piece};
+use crate::reply::{FinishReason, Piece, Served};
 use sparkle_core::unit::TokenUsage;
 
 /// What one answer may call at most.
@@ -24,7 +24,7 @@ pub(super) struct Assembly {
     pub(super) ready: VecDeque<Piece>,
     calls: Vec<PartialCall>,
     finish: Option<FinishReason>,
-    usage: Option<TokenUsage>,
+    served: Served,
     response_id: Option<String>,
     is_over: bool,
 }
@@ -64,14 +64,16 @@ impl Assembly {
             .flatten()
             .find(|choice| choice.index == 0);
         let choice_usage = choice.as_ref().and_then(|choice| choice.usage.clone());
-        // Where a server reports along the way, each report is the sum until then.
+        if let Some(choice) = choice {
+            self.take_choice(choice)?;
+        }
+        // Where a server reports along the way, each report is the sum until then; only after the last word
+        // it is the bill.
         if let Some(usage) = chunk.usage.or(choice_usage).as_ref().and_then(token_usage) {
-            self.usage = Some(usage);
+            self.served.reported = Some(usage);
+            self.served.is_billed = self.finish.is_some();
         }
-        match choice {
-            Some(choice) => self.take_choice(choice),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether the answer's last word was said, the report of its cost perhaps not yet.
@@ -105,7 +107,7 @@ impl Assembly {
         }
         self.ready.push_back(Piece::Finish {
             reason,
-            usage: self.usage,
+            usage: self.served.bill(),
             response_id: self.response_id.clone(),
         });
         Ok(())
@@ -116,14 +118,15 @@ impl Assembly {
         self.is_over
     }
 
-    pub(super) fn usage(&self) -> Option<TokenUsage> {
-        self.usage
+    pub(super) fn served(&self) -> Served {
+        self.served
     }
 
     fn take_choice(&mut self, choice: Choice) -> Result<(), LlmError> {
         let Some(delta) = choice.delta.or(choice.message) else {
             return self.take_finish(choice.finish_reason.as_deref());
         };
+        self.served.take(delta.bytes());
         for text in [delta.content, delta.refusal].into_iter().flatten() {
             if !text.is_empty() {
                 self.ready.push_back(Piece::Text(text));
@@ -260,6 +263,30 @@ struct Delta {
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<CallDelta>>,
+    /// What a model thinks before it speaks: not shown, but paid for. The first name is `DeepSeek`'s and
+    /// vLLM's, the other `OpenRouter`'s.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    #[serde(default)]
+    reasoning: Option<String>,
+}
+
+impl Delta {
+    /// Of all that the model has made of tokens.
+    fn bytes(&self) -> usize {
+        let said = [&self.content, &self.refusal].into_iter().flatten();
+        let thoughts = self.reasoning_content.as_ref().or(self.reasoning.as_ref());
+        let calls = self.tool_calls.iter().flatten();
+        let called = calls.filter_map(|call| call.function.as_ref()).map(|call| {
+            let arguments = match &call.arguments {
+                None | Some(Value::Null) => 0,
+                Some(Value::String(part)) => part.len(),
+                Some(whole) => whole.to_string().len(),
+            };
+            call.name.as_ref().map_or(0, String::len) + arguments
+        });
+        said.chain(thoughts).map(String::len).sum::<usize>() + called.sum::<usize>()
+    }
 }
 
 #[derive(Deserialize)]

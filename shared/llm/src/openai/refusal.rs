@@ -89,6 +89,8 @@ impl Refusal {
         match status {
             Some(429) => LlmError::RateLimited { retry_after, said },
             Some(status @ (300..=399 | 401..=405)) => LlmError::Refused { status, said },
+            // A gateway gave up on a provider that may have answered all the same.
+            Some(504 | 524) => LlmError::Cut { source: None },
             Some(408 | 409 | 425) => LlmError::Unavailable { said, source: None },
             Some(400..=499) => LlmError::Invalid { said },
             Some(_) => LlmError::Unavailable { said, source: None },

@@ -180,6 +180,7 @@ async fn the_provider_sees_the_whole_prompt_the_key_and_the_trace() {
         timeouts: PATIENT,
         scripting: Scripting::Ignored,
         roots: None,
+        tokenizer: None,
     };
     let llm = Llm::from_settings(&settings).expect("a client");
     let mut prompt = asks("hello");
@@ -304,6 +305,7 @@ async fn a_key_that_the_provider_quotes_is_not_kept() {
         timeouts: PATIENT,
         scripting: Scripting::Ignored,
         roots: None,
+        tokenizer: None,
     };
     let llm = Llm::from_settings(&settings).expect("a client");
     let Err(LlmError::Refused { status, said }) = llm.stream(&asks("hello")).await else {

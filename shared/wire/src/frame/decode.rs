@@ -11,6 +11,7 @@ use sparkle_core::{
     frame::{
         CachePolicy, Chat, ClientFrame, Codec, Encoding, ErrorCode, Format, MESSAGE_BYTES_MAX,
         PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
+        USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX, USAGE_MONTHS_MAX,
     },
     id::{RequestId, SessionId, TraceId},
     unit::Timestamp,
@@ -334,6 +335,8 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, Cl
         }
         "ping" => envelope.payload::<ws::Empty>().map(|_| Request::Ping)?,
         "models" => envelope.payload::<ws::Empty>().map(|_| Request::Models)?,
+        "quota" => envelope.payload::<ws::Empty>().map(|_| Request::Quota)?,
+        "usage" => usage(envelope.payload()?)?,
         "history" => history(envelope.payload()?)?,
         "sessions" => Request::Sessions(sessions(envelope.payload()?)?),
         "auth" => auth(envelope.payload()?)?,
@@ -450,6 +453,21 @@ fn sessions(payload: ws::SessionsRequest) -> Result<SessionsRequest, Wrong> {
             session_id: session_id?,
         }),
         _ => Err(Wrong::argument("payload.action")),
+    }
+}
+
+fn usage(payload: ws::UsageRequest) -> Result<Request, Wrong> {
+    let days = match payload.days {
+        0 => USAGE_DAYS_DEFAULT,
+        1..=USAGE_DAYS_MAX => payload.days,
+        _ => return Err(Wrong::argument("payload.days")),
+    };
+    match payload.months {
+        0..=USAGE_MONTHS_MAX => Ok(Request::Usage {
+            days,
+            months: payload.months,
+        }),
+        _ => Err(Wrong::argument("payload.months")),
     }
 }
 

@@ -5,8 +5,8 @@ use prost::Message;
 use serde_json::value::RawValue;
 use sparkle_core::{
     frame::{
-        Body, Codec, Encoding, ErrorBody, Format, HistoryEntry, ServerFrame, SessionEntry, State,
-        Usage,
+        Alert, Body, Budget, Codec, Encoding, ErrorBody, Format, HistoryEntry, Period, Quota,
+        ServerFrame, SessionEntry, State, Usage, UsageReport, Window,
     },
     id::{RequestId, SessionId, StreamId, TraceId},
     price::Model,
@@ -21,6 +21,11 @@ use crate::generated::ws;
 pub fn encode(frame: &ServerFrame, format: Format) -> String {
     let payload = Payload::of(&frame.body);
     write(&envelope(frame, &payload), &payload, format)
+}
+
+/// Writes what a frame holds by itself, as JSON: for who asks without a socket.
+pub fn encode_payload(body: &Body) -> Option<Box<RawValue>> {
+    Payload::of(body).to_json()
 }
 
 /// Writes a frame in the form in which streams are stored: bytes that [`decode_stored`] turns into
@@ -177,6 +182,9 @@ payloads! {
     History "history",
     Sessions "sessions",
     Models "models",
+    Quota "quota",
+    UsageReport "usage_report",
+    Alert "alert",
     Pong "pong",
     Error "error",
 }
@@ -215,6 +223,7 @@ impl Payload {
                 // Every answer is the model's own and without retrieval in this release.
                 cache: "none".to_owned(),
                 context: "none".to_owned(),
+                summary_used: done.summary_used,
                 ..ws::Done::default()
             }),
             Body::History {
@@ -239,6 +248,9 @@ impl Payload {
                     entries: entries.iter().enumerate().map(entry).collect(),
                 })
             }
+            Body::Quota(quota) => Self::Quota(quota_message(quota)),
+            Body::UsageReport(report) => Self::UsageReport(report_message(report)),
+            Body::Alert(alert) => Self::Alert(alert_message(alert)),
             Body::Pong => Self::Pong(ws::Pong {}),
             Body::Error(error) => Self::Error(error_message(error)),
         }
@@ -253,7 +265,56 @@ fn usage_message(usage: &Usage) -> ws::Usage {
         cached_tokens: usage.tokens.cached_tokens,
         estimated: usage.estimated,
         cost_microusd: clamp(usage.cost.get()),
-        saved_tokens: 0,
+        saved_tokens: usage.saved_tokens,
+    }
+}
+
+fn quota_message(quota: &Quota) -> ws::Quota {
+    let window = |window: &Window| ws::quota::Window {
+        used: clamp(window.used),
+        reserved: clamp(window.reserved),
+        limit: clamp(window.limit),
+        remaining: clamp(window.remaining()),
+        resets_at: window.resets_at.unix_ms(),
+    };
+    ws::Quota {
+        tier: quota.tier.clone(),
+        day: Some(window(&quota.day)),
+        month: Some(window(&quota.month)),
+    }
+}
+
+fn report_message(report: &UsageReport) -> ws::UsageReport {
+    let period = |period: &Period| ws::usage_report::Period {
+        date: period.date.clone(),
+        input_tokens: clamp(period.input_tokens),
+        cached_input_tokens: clamp(period.cached_input_tokens),
+        output_tokens: clamp(period.output_tokens),
+        cost_microusd: clamp(period.cost.get()),
+        requests: clamp(period.requests),
+        cache_hits: clamp(period.cache_hits),
+    };
+    let budget = |budget: &Budget| ws::usage_report::Budget {
+        limit_microusd: clamp(budget.limit.get()),
+        used_microusd: clamp(budget.used.get()),
+        remaining_microusd: clamp(budget.remaining().get()),
+        percentage: budget.percentage(),
+        forecast_microusd: clamp(budget.forecast.get()),
+    };
+    ws::UsageReport {
+        days: report.days.iter().map(period).collect(),
+        months: report.months.iter().map(period).collect(),
+        budget: Some(budget(&report.budget)),
+    }
+}
+
+fn alert_message(alert: &Alert) -> ws::Alert {
+    ws::Alert {
+        kind: alert.kind.as_str().to_owned(),
+        message: alert.message.clone(),
+        threshold: alert.threshold,
+        used: clamp(alert.used),
+        limit: clamp(alert.limit),
     }
 }
 

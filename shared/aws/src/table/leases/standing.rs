@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sparkle_core::{
     frame::StoredFrame,
     id::{self, RequestId},
-    unit::{Timestamp, TokenUsage},
+    unit::Timestamp,
 };
 
 use super::{
@@ -31,15 +31,6 @@ pub struct Standing {
     cancelled: Vec<String>,
     pub(super) asked: Vec<String>,
     listening: Vec<String>,
-}
-
-/// At most what so many attempts at a turn consumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
-    /// How many attempts.
-    pub attempts: u32,
-    /// All of theirs.
-    pub tokens: TokenUsage,
 }
 
 impl Standing {
@@ -143,17 +134,6 @@ pub(super) fn standing(item: &Item) -> Result<Standing, TableError> {
         cancelled: set("cancelled"),
         asked: set("asked"),
         listening: set("listening"),
-    })
-}
-
-pub(super) fn spent(item: &Item) -> Result<Spent, TableError> {
-    Ok(Spent {
-        attempts: number_or_zero(item, "spent_attempts")?,
-        tokens: TokenUsage {
-            prompt_tokens: number_or_zero(item, "spent_prompt_tokens")?,
-            completion_tokens: number_or_zero(item, "spent_completion_tokens")?,
-            cached_tokens: 0,
-        },
     })
 }
 
