@@ -127,7 +127,12 @@ fn a1_core_is_pure() {
 #[test]
 fn a2_sdk_types_stay_in_aws_and_prost_types_in_wire() {
     assert_absent(
-        &["shared", "functions", "infra/local/src"],
+        &[
+            "shared",
+            "functions",
+            "infra/local/src",
+            "infra/operator/src",
+        ],
         &["aws_sdk_", "aws_smithy", "aws_types"],
         &["shared/aws/"],
         "A2",
@@ -164,6 +169,7 @@ fn a3_dependencies_point_one_way() {
         ("shared/llm", &["sparkle-core"]),
         ("shared/aws", &["sparkle-core", "sparkle-wire"]),
         ("infra/local", &["sparkle-wire"]),
+        ("infra/operator", &["sparkle-aws", "sparkle-core"]),
     ]);
     let functions = ["sparkle-aws", "sparkle-core", "sparkle-llm", "sparkle-wire"];
     let ours: BTreeSet<String> = sources("functions", "Cargo.toml")
@@ -178,7 +184,7 @@ fn a3_dependencies_point_one_way() {
         })
         .chain(functions.iter().map(|&name| name.to_owned()))
         .collect();
-    for folder in ["shared", "functions", "infra/local"] {
+    for folder in ["shared", "functions", "infra/local", "infra/operator"] {
         for (path, manifest) in sources(folder, "Cargo.toml") {
             let place = path
                 .parent()
@@ -250,7 +256,7 @@ fn a6_money_is_whole() {
 #[test]
 fn a7_the_environment_is_read_in_one_place() {
     assert_absent(
-        &["shared", "functions"],
+        &["shared", "functions", "infra/operator"],
         &["env::var", "env::vars"],
         &["shared/aws/src/config.rs", "shared/llm/examples"],
         "A7",
@@ -406,7 +412,13 @@ fn a9_what_holds_text_or_tokens_does_not_show_it() {
 
 #[test]
 fn every_module_says_what_it_hides_and_stays_short() {
-    for folder in ["shared", "functions", "infra/local", "tests"] {
+    for folder in [
+        "shared",
+        "functions",
+        "infra/local",
+        "infra/operator",
+        "tests",
+    ] {
         for (path, text) in sources(folder, ".rs") {
             let shown = path.display();
             let is_fuzz = path.components().any(|part| part.as_os_str() == "fuzz");

@@ -15,6 +15,7 @@ mod load;
 mod mistakes;
 mod money;
 mod operation;
+mod operator;
 mod provider;
 mod quota;
 mod refusal;

@@ -56,6 +56,8 @@ async fn run() -> anyhow::Result<()> {
             Chat::new(address, user, session).run(message).await
         }
         Some(Command::Invoke(request)) => request.send(&address).await,
+        Some(Command::Admin(operation)) => operation.run("admin", &settings),
+        Some(Command::Costs(operation)) => operation.run("costs", &settings),
     }
 }
 

@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub use sockets::Sockets;
 
-use crate::{invoke::Request, lambda::Share};
+use crate::{invoke::Request, lambda::Share, operator::Operation};
+
+/// Where DynamoDB is served unless another port is named.
+pub const DYNAMODB_PORT: u16 = 8000;
 
 /// Sparkle on your machine: every function, queue, table and route of template.yaml.
 #[derive(Debug, Parser)]
@@ -152,6 +155,10 @@ pub enum Command {
     },
     /// Invoke a function of a running stack once
     Invoke(Request),
+    /// Decide what learners may spend; show or erase what is known of one
+    Admin(Operation),
+    /// Show what was spent, by day, learner and model
+    Costs(Operation),
 }
 
 /// How long a token is valid: whole seconds.

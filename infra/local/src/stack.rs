@@ -141,7 +141,7 @@ fn serve(services: &mut JoinSet<()>, listener: TcpListener, router: Router, metr
 }
 
 /// The template: as named, or where it stands in a directory above.
-fn find(template: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn find(template: &Path) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir()?;
     let found = here
         .ancestors()

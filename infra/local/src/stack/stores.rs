@@ -10,7 +10,7 @@ use crate::{
     access::{Access, guard},
     dynamo,
     metrics::Metrics,
-    settings::Settings,
+    settings::{DYNAMODB_PORT, Settings},
     sqs::{Outside, Queues, Sqs},
     template::Template,
 };
@@ -41,7 +41,13 @@ impl Stores {
         };
         let (dynamodb, dynamodb_url) = match &settings.dynamodb_endpoint {
             Some(endpoint) => (None, endpoint.trim_end_matches('/').to_owned()),
-            None => listen(port(settings.dynamodb_port, 8000), "--dynamodb-port").await?,
+            None => {
+                listen(
+                    port(settings.dynamodb_port, DYNAMODB_PORT),
+                    "--dynamodb-port",
+                )
+                .await?
+            }
         };
         let (sqs, sqs_url) = match &settings.sqs_endpoint {
             Some(endpoint) => (None, endpoint.trim_end_matches('/').to_owned()),
