@@ -115,6 +115,9 @@ async fn functions_that_crash_or_flood_their_log_leave_the_others_alone() -> Res
         assert!(message.contains(expected), "{message}");
     }
     assert!(stack.get("/health").await?.contains("ok"));
+    // It takes an event when it has said all, and never answers it.
+    let answer = invoke(&stack, "flood").await?;
+    assert_eq!(answer["errorType"], "Sandbox.Timedout", "{answer}");
     let log = stack.kill().await?;
     assert!(log.contains("crash does not start"), "{log}");
     let (start, bytes) = (log.get(..500).unwrap_or(&log), log.len());
