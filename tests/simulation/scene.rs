@@ -184,6 +184,17 @@ pub(crate) static SCENES: &[Scene] = &[
         wrong: nothing,
     },
     Scene {
+        name: "an owner wakes up that is to close the call of a dead one, while its successor asks the model",
+        turns: 1,
+        patience: Patience::Long,
+        devices: &[ALONE],
+        cues: &[
+            worker("UpdateItem", HOLD, Fault::KillAfter, 0),
+            worker("Query", "IntentsTable", Fault::HangBefore, 17_000),
+        ],
+        wrong: again,
+    },
+    Scene {
         name: "a conversation is deleted while its next turn begins",
         turns: 2,
         patience: Patience::Long,
@@ -223,6 +234,12 @@ fn doubled(report: &Report) -> Option<String> {
 fn waited(report: &Report) -> Option<String> {
     let refused = count(report, REFUSED_LEASES);
     (refused > 0).then(|| format!("a worker asked {refused} times for a lease that another held"))
+}
+
+/// What one worker has asked the model nobody asks again.
+fn again(report: &Report) -> Option<String> {
+    let calls = count(report, "model calls");
+    (calls != 1).then(|| format!("one turn, but {calls} calls of the model"))
 }
 
 /// What is queued twice is delivered once.

@@ -309,13 +309,13 @@ async fn summarise(
         "a summary is to be written"
     );
     let earlier = if record.is_redelivered() {
-        app.meter
-            .close_earlier(
-                user,
-                &CallGroup::of_summary(session, &order.id),
-                clock.now(),
-            )
-            .await?
+        let calls = CallGroup::of_summary(session, &order.id);
+        let right = app.summaries.right(run)?;
+        let close = app.meter.close_earlier(user, &calls, &right, clock.now());
+        match close.await? {
+            Some(earlier) => earlier,
+            None => return Ok(Outcome::Lost),
+        }
     } else {
         TokenUsage::default()
     };

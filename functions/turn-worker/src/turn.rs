@@ -113,7 +113,7 @@ pub(crate) async fn run(
         purse: None,
     };
     if attempt > 1 {
-        turn.close_earlier().await?;
+        turn.close_earlier(&held.lease).await?;
     }
     let mut stream = if is_given_up {
         error!(attempt, "the turn is given up");
@@ -247,11 +247,16 @@ impl From<TableError> for Unfinished {
 
 impl<'a> Attempt<'a> {
     /// Settles what earlier attempts may have spent.
-    async fn close_earlier(&mut self) -> Result<(), Stop> {
+    async fn close_earlier(&mut self, lease: &Lease) -> Result<(), Stop> {
         let (app, clock) = (self.app, self.clock);
         let (user, calls) = (&self.job.user_id, self.calls());
-        let close = async || app.meter.close_earlier(user, &calls, clock.now()).await;
-        self.earlier = insist(close).await?;
+        let right = app.leases.right(lease)?;
+        let close = async || {
+            app.meter
+                .close_earlier(user, &calls, &right, clock.now())
+                .await
+        };
+        self.earlier = insist(close).await?.ok_or(Stop::Lost)?;
         Ok(())
     }
 
@@ -381,7 +386,12 @@ impl<'a> Attempt<'a> {
     ) -> Result<(Answer, Vec<StoredFrame>), Stop> {
         let last = stream.last(self.last_bodies(&answer), self.clock.now());
         match self.finish(stream, &answer, bill.as_ref(), &last).await {
-            Ok(()) => return Ok((answer, last)),
+            Ok(()) => {
+                if self.purse.is_none() {
+                    *bill = None;
+                }
+                return Ok((answer, last));
+            }
             Err(Unfinished::Stopped(stop)) => return Err(stop),
             Err(Unfinished::Unkeepable(cause)) => {
                 error!(error = causes(&cause), "the answer cannot be kept");
@@ -470,8 +480,11 @@ impl<'a> Attempt<'a> {
             }
             let now = insist(async || app.conversations.recent(user, session, 1).await).await?;
             is_deleted = now.length != self.length;
-            if let Some(purse) = &mut self.purse {
-                app.meter.look(purse).await?;
+            if let Some(purse) = &mut self.purse
+                && !insist(async || app.meter.look(purse).await).await?
+            {
+                // By another, who took this attempt for dead: the turn ends without.
+                self.purse = None;
             }
             sleep(CONTENDED_PAUSE * tries).await;
         }

@@ -236,7 +236,8 @@ impl Meter {
                 renewed_at: now,
             }))),
             Reserved::Denied(denied, account) => {
-                self.call_off(plan.user_id, &plan.id, now).await?;
+                let call = (plan.user_id, &plan.id);
+                self.call_off(call, None, now).await?;
                 Ok(Admitted::Denied(denied, account))
             }
             Reserved::CalledOff => Ok(Admitted::CalledOff),
@@ -330,30 +331,38 @@ impl Meter {
         let mut tries = 0;
         loop {
             tries += 1;
-            let settled = self.intents.settle(&self.accounts, bill, &held, now);
-            let Err(error) = settled.await else { break };
+            let settle = self
+                .intents
+                .settle(&self.accounts, (bill, &held), None, now);
+            let Err(error) = settle.await else { break };
             if tries >= TRIES_MAX {
                 return Err(error);
             }
             sleep(PAUSE * tries).await;
-            match self.look_at(&bill.call).await? {
-                Some(still) => held = still,
+            match self.look_at(&bill.call).await {
+                Ok(Some(still)) => held = still,
                 // By another, or by a try of ours whose answer was lost: the intent has the bill that counts.
-                None => return Ok(()),
+                Ok(None) => return Ok(()),
+                Err(error) => warn!(error = causes(&error), "a call is not settled yet"),
             }
         }
         self.send(bill).await;
         Ok(())
     }
 
-    /// Sees to it that a call is not made, for which nothing is held, and is forgotten.
+    /// Sees to it that a call is not made, for which nothing is held, and is forgotten; whether who does had
+    /// the right to, if it takes one.
     async fn call_off(
         &self,
-        user: &UserId,
-        call: &CallId,
+        (user, call): (&UserId, &CallId),
+        right: Option<&Right>,
         now: Timestamp,
-    ) -> Result<(), TableError> {
-        let called_off = self.intents.call_off(&self.accounts, user, call).await;
+    ) -> Result<bool, TableError> {
+        let call_off = async || {
+            let (intents, accounts) = (&self.intents, &self.accounts);
+            intents.call_off(accounts, (user, call), right).await
+        };
+        let called_off = call_off().await;
         let Err(TableError::Conflict(_)) = called_off else {
             return called_off;
         };
@@ -365,11 +374,12 @@ impl Meter {
             policy: &policy,
         };
         self.accounts.open_for(payer, now).await?;
-        self.intents.call_off(&self.accounts, user, call).await
+        call_off().await
     }
 
-    /// Settles what earlier attempts at a job left open, at the most that each was granted, and says
-    /// what all of them consumed. Cost: one query; one transaction for each.
+    /// Settles what earlier attempts at a job left open, at the most that each was granted, and says what all of
+    /// them consumed; nothing if the job is another's by now, whose call may be running. Cost: one query; one
+    /// transaction for each.
     ///
     /// # Errors
     /// [`TableError`]: then the request must not be tried again yet.
@@ -377,15 +387,14 @@ impl Meter {
         &self,
         user: &UserId,
         calls: &CallGroup,
+        right: &Right,
         now: Timestamp,
-    ) -> Result<TokenUsage, TableError> {
+    ) -> Result<Option<TokenUsage>, TableError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self
-                .close(self.intents.of(user, calls.as_str()).await?, now)
-                .await
-            {
+            let intents = self.intents.of(user, calls.as_str()).await?;
+            match self.close(intents, right, now).await {
                 // Other calls of the learner, or one of these was settled just now.
                 Err(TableError::Conflict(_)) if tries < TRIES_MAX => sleep(PAUSE * tries).await,
                 closed => return closed,
@@ -393,24 +402,36 @@ impl Meter {
         }
     }
 
-    async fn close(&self, intents: Vec<Intent>, now: Timestamp) -> Result<TokenUsage, TableError> {
+    async fn close(
+        &self,
+        intents: Vec<Intent>,
+        right: &Right,
+        now: Timestamp,
+    ) -> Result<Option<TokenUsage>, TableError> {
         let mut consumed = TokenUsage::default();
         for intent in intents {
             let bill = match intent.state {
                 State::Settled => intent.bill,
-                State::Open | State::Released => self.settle_worst(&intent, now).await?,
+                State::Open | State::Released => {
+                    match self.settle_worst(&intent, Some(right), now).await? {
+                        Some(bill) => bill,
+                        None => return Ok(None),
+                    }
+                }
             };
             consumed = intent.earlier.plus(bill.call.tokens);
         }
-        Ok(consumed)
+        Ok(Some(consumed))
     }
 
-    /// Settles a call whose bill will not come, at the most that it was granted; nobody can tell what it
-    /// consumed. Cost: one read, one transaction, one message.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn settle_worst(&self, intent: &Intent, now: Timestamp) -> Result<Bill, TableError> {
+    /// Settles a call whose bill will not come, at the most that it was granted, since nobody can tell what it
+    /// consumed; none if that takes a right and it is gone. Cost: one read, one transaction, one message.
+    async fn settle_worst(
+        &self,
+        intent: &Intent,
+        right: Option<&Right>,
+        now: Timestamp,
+    ) -> Result<Option<Bill>, TableError> {
         let call = &intent.bill.call;
         let stored = self.accounts.find(&call.user_id).await?;
         let mut bill = intent.bill.clone();
@@ -418,16 +439,19 @@ impl Meter {
             // It got no further than its intent: nothing was asked, and must not be.
             bill.call.tokens = TokenUsage::default();
             bill.call.cost = None;
-            self.call_off(&call.user_id, &call.id, now).await?;
-            return Ok(bill);
+            let called_off = self.call_off((&call.user_id, &call.id), right, now);
+            return Ok(called_off.await?.then_some(bill));
         };
         bill.grant(held.amount);
         bill.call.settled_at = now;
-        self.intents
-            .settle(&self.accounts, &bill, held, now)
-            .await?;
+        let settle = self
+            .intents
+            .settle(&self.accounts, (&bill, held), right, now);
+        if !settle.await? {
+            return Ok(None);
+        }
         self.send(&bill).await;
-        Ok(bill)
+        Ok(Some(bill))
     }
 
     /// Has a settled call written into the ledger. If the queue does not take it, the sweeper sends it.
@@ -482,7 +506,7 @@ impl Meter {
             }
             State::Released if intent.since.after(ABANDONED_AFTER) <= now => {
                 swept.settled += 1;
-                self.settle_worst(intent, now).await.map(drop)
+                self.settle_worst(intent, None, now).await.map(drop)
             }
             State::Settled if intent.since.after(UNBILLED_AFTER) <= now => {
                 swept.sent += 1;

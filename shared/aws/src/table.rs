@@ -63,7 +63,10 @@ where
     SdkError<E>: Into<aws_sdk_dynamodb::Error> + ProvideErrorMetadata,
 {
     fn from(error: SdkError<E>) -> Self {
-        let kind = match error.code() {
+        let code = error.code().map(str::to_owned);
+        let error: aws_sdk_dynamodb::Error = error.into();
+        let kind = match code.as_deref() {
+            Some("TransactionCanceledException") if is_throttled(&error) => Self::Throttled,
             Some(
                 "ProvisionedThroughputExceededException"
                 | "ThrottlingException"
@@ -78,8 +81,23 @@ where
             Some("ValidationException") => Self::Refused,
             _ => Self::Unavailable,
         };
-        kind(Box::new(error.into()))
+        kind(Box::new(error))
     }
+}
+
+/// Whether a transaction was cancelled for nothing else than too much at once.
+fn is_throttled(error: &aws_sdk_dynamodb::Error) -> bool {
+    let aws_sdk_dynamodb::Error::TransactionCanceledException(cancelled) = error else {
+        return false;
+    };
+    let reasons = cancelled.cancellation_reasons().iter();
+    let codes: Vec<&str> = reasons
+        .filter_map(|reason| reason.code())
+        .filter(|&code| code != "None")
+        .collect();
+    let is_throttling =
+        |code: &&str| matches!(*code, "ThrottlingError" | "ProvisionedThroughputExceeded");
+    !codes.is_empty() && codes.iter().all(is_throttling)
 }
 
 /// One for all tables: each takes half a million instructions of a cold start to open.

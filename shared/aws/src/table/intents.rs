@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
-    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
+    types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem, Update},
 };
 use sparkle_core::{
     id::{CallId, UserId},
@@ -154,51 +154,21 @@ impl Intents {
             .expression_attribute_values(":open", text(State::Open.as_str()))
             .build()
             .map_err(|_incomplete| TableError::Corrupt("call_id"))?;
-        let writes = vec![
-            TransactWriteItem::builder().put(put).build(),
-            TransactWriteItem::builder()
-                .condition_check(right.0.clone())
-                .build(),
-        ];
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let begin = self.dynamo.transact_write_items();
-            let begin = begin.set_transact_items(Some(writes.clone()));
-            let Err(error) = begin.send().await else {
-                return Ok(true);
-            };
-            let failed = |index| {
-                let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-                    error.as_service_error()
-                else {
-                    return None;
-                };
-                let reason = cancelled.cancellation_reasons().get::<usize>(index)?;
-                Some(reason.code() == Some("ConditionalCheckFailed"))
-            };
-            match (failed(0), failed(1)) {
-                (_, Some(true)) => return Ok(false),
-                // Another call was writing one of the two at the same moment.
-                (Some(false), Some(false)) if tries < CONTENDED_TRIES_MAX => {
-                    sleep(CONTENDED_PAUSE * tries).await;
-                }
-                _ => return Err(error.into()),
-            }
-        }
+        let put = TransactWriteItem::builder().put(put).build();
+        self.transact(vec![put], Some(right)).await
     }
 
-    /// Forgets a call for which nothing was held, and sees to it that nothing will be. Cost: one transaction of
-    /// 2 items.
+    /// Forgets a call for which nothing was held, and sees to it that nothing will be; whether who closes it
+    /// had the right to, if it takes one. Cost: one transaction of 2 items and at most a check.
     ///
     /// # Errors
     /// [`TableError::Conflict`] if it is settled, or something is held for it by now.
     pub async fn call_off(
         &self,
         accounts: &Accounts,
-        user: &UserId,
-        call: &CallId,
-    ) -> Result<(), TableError> {
+        (user, call): (&UserId, &CallId),
+        right: Option<&Right>,
+    ) -> Result<bool, TableError> {
         let delete = Delete::builder()
             .table_name(&self.table)
             .set_key(Some(key(user, call)))
@@ -214,7 +184,7 @@ impl Intents {
             TransactWriteItem::builder().delete(delete).build(),
             TransactWriteItem::builder().update(bar).build(),
         ];
-        self.transact(writes).await
+        self.transact(writes, right).await
     }
 
     /// Says that a call still runs, so that nobody gives back what is held for it; whether it is open. One whose
@@ -386,24 +356,25 @@ impl Intents {
             updates.push(back.map_err(incomplete)?);
         }
         let write = |update| TransactWriteItem::builder().update(update).build();
-        self.transact(updates.into_iter().map(write).collect())
-            .await
+        let writes = updates.into_iter().map(write).collect();
+        self.transact(writes, None).await.map(drop)
     }
 
-    /// Settles a call by itself. Cost: one transaction of 2 items.
+    /// Settles a call by itself; whether who closes it had the right to, if it takes one: its own worker needs
+    /// none. Cost: one transaction of 2 items and at most a check.
     ///
     /// # Errors
     /// [`TableError::Conflict`] if it is settled, or if `held` is not what is held any more.
     pub async fn settle(
         &self,
         accounts: &Accounts,
-        bill: &Bill,
-        held: &Hold,
+        (bill, held): (&Bill, &Hold),
+        right: Option<&Right>,
         now: Timestamp,
-    ) -> Result<(), TableError> {
+    ) -> Result<bool, TableError> {
         let writes = self.settling(accounts, bill, held, now);
         let writes = writes.map_err(|_incomplete| TableError::Corrupt("call_id"))?;
-        self.transact(writes.to_vec()).await
+        self.transact(writes.to_vec(), right).await
     }
 
     /// The write that takes a settled call out, whose line is written in the same transaction. It fails if
@@ -420,10 +391,43 @@ impl Intents {
             .build()
     }
 
-    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), TableError> {
-        let transact = self.dynamo.transact_write_items();
-        transact.set_transact_items(Some(writes)).send().await?;
-        Ok(())
+    /// Writes all or nothing; whether the right was there, if one is asked for. Tries again what met with another
+    /// call on the same items.
+    async fn transact(
+        &self,
+        mut writes: Vec<TransactWriteItem>,
+        right: Option<&Right>,
+    ) -> Result<bool, TableError> {
+        let check = right.map(|Right(check)| {
+            TransactWriteItem::builder()
+                .condition_check(check.clone())
+                .build()
+        });
+        writes.extend(check);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let transact = self.dynamo.transact_write_items();
+            let transact = transact.set_transact_items(Some(writes.clone()));
+            let Err(error) = transact.send().await else {
+                return Ok(true);
+            };
+            let reasons = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    cancelled.cancellation_reasons()
+                }
+                _ => return Err(error.into()),
+            };
+            let failed =
+                |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
+            if right.is_some() && reasons.last().is_some_and(failed) {
+                return Ok(false);
+            }
+            if reasons.iter().any(failed) || tries >= CONTENDED_TRIES_MAX {
+                return Err(error.into());
+            }
+            sleep(CONTENDED_PAUSE * tries).await;
+        }
     }
 }
 

@@ -167,7 +167,8 @@ impl Summaries {
                  REMOVE runner, runner_until",
             )
             .condition_expression(
-                "(attribute_not_exists(job) OR job = :job OR job_until <= :now) AND \
+                "(attribute_not_exists(job) OR job_until <= :now OR \
+                 (job = :job AND attribute_not_exists(runner))) AND \
                  (attribute_not_exists(covers) OR covers <= :covered OR fresh_until <= :now)",
             )
             .expression_attribute_values(":job", text(&job.id))
