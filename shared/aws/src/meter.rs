@@ -18,7 +18,10 @@ use sparkle_core::{
     quota::{Account, Denied, Grant, Hold, Wish},
     unit::{Timestamp, TokenUsage},
 };
-use tokio::{join, time::sleep};
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
 use tracing::{error, warn};
 
 use crate::{
@@ -37,6 +40,9 @@ use crate::{
 
 /// How often a settlement is tried that meets with other calls of the same learner.
 const TRIES_MAX: u32 = 12;
+/// How long a settlement is tried at most: who waits for it has a turn or an order to end. Each try may take as
+/// long as the SDK's own, 5 s.
+const TIME_MAX: Duration = Duration::from_secs(8);
 /// Pause after the first of these tries, twice as long after the second, and so on.
 const PAUSE: Duration = Duration::from_millis(15);
 
@@ -328,6 +334,7 @@ impl Meter {
         mut held: Hold,
         now: Timestamp,
     ) -> Result<(), TableError> {
+        let began = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -335,7 +342,7 @@ impl Meter {
                 .intents
                 .settle(&self.accounts, (bill, &held), None, now);
             let Err(error) = settle.await else { break };
-            if tries >= TRIES_MAX {
+            if tries >= TRIES_MAX || began.elapsed() >= TIME_MAX {
                 return Err(error);
             }
             sleep(PAUSE * tries).await;
