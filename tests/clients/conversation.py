@@ -156,8 +156,14 @@ async def turn(socket, codec, request_id, session_id, question):
             raise AssertionError(payload)
         elif frame["type"] == "done":
             assert frame["request_id"] == request_id and payload["finish_reason"] == "stop"
+            cache = payload["cache"]
             break
-    assert answer and usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert answer
+    if cache == "none":
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    else:
+        # What another of these conversations has asked costs nothing.
+        assert usage["saved_tokens"] > 0 and not usage.get("total_tokens") and not usage.get("cost_microusd")
     if not acked:
         frame, _ = codec.read(await asyncio.wait_for(socket.recv(), 30))
         assert frame["type"] == "ack"

@@ -6,7 +6,8 @@ use jsonschema::Validator;
 use prost_reflect::{FieldDescriptor, Kind};
 use serde_json::{Value, json};
 use sparkle_core::frame::{
-    ErrorCode, FinishReason, MESSAGE_BYTES_MAX, PAGE_ENTRIES_MAX, TITLE_BYTES_MAX,
+    COMMENT_BYTES_MAX, ErrorCode, FinishReason, MESSAGE_BYTES_MAX, PAGE_ENTRIES_MAX,
+    TARGET_ID_BYTES_MAX, TITLE_BYTES_MAX,
 };
 use sparkle_wire::frame::{PAYLOAD_BYTES_MAX, VERSION, decode};
 
@@ -315,6 +316,13 @@ fn limits_are_documented_as_they_are() {
         TITLE_BYTES_MAX
     );
     assert_eq!(
+        property("LookupRequest", "message")["x-bytes-max"],
+        MESSAGE_BYTES_MAX
+    );
+    let feedback = |name: &str| property("FeedbackRequest", name)["x-bytes-max"].clone();
+    assert_eq!(feedback("id"), TARGET_ID_BYTES_MAX);
+    assert_eq!(feedback("comment"), COMMENT_BYTES_MAX);
+    assert_eq!(
         property("HistoryRequest", "limit")["maximum"],
         PAGE_ENTRIES_MAX
     );
@@ -330,7 +338,9 @@ fn limits_are_documented_as_they_are() {
 
 /// Values that are at or past a limit, of a wrong type or odd.
 fn odd_values() -> Vec<Value> {
-    let lengths = [0, 1, 35, 36, 64, 65, 200, 201, 8_192, 8_193, 32_768, 32_769];
+    let lengths = [
+        0, 1, 35, 36, 64, 65, 200, 201, 256, 257, 2_000, 2_001, 8_192, 8_193, 32_768, 32_769,
+    ];
     let mut values: Vec<Value> = lengths.map(|len| json!("x".repeat(len))).into();
     values.extend([0, 1, 100, 101, -1].map(|number| json!(number)));
     values.extend([

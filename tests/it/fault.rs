@@ -142,8 +142,10 @@ async fn what_passes_is_not_seen() -> Result<()> {
     let faulty = Faulty::start(Options::default(), "rules: []").await?;
     // Long enough that frames move on from the lease.
     let long = " 🙂".repeat(200);
-    let pieces = ["导数", " is ", "the slope", &long];
     for (case, (rule, times)) in UNSEEN.into_iter().enumerate() {
+        // Another question each time, which nobody has answered yet.
+        let first = format!("导数 {case}");
+        let pieces = [&*first, " is ", "the slope", &long];
         let session = format!("s{case}");
         let mut client = faulty.stack.connect("ann").await?;
         faulty.plan(&format!("rules: [{rule}]")).await?;

@@ -1,5 +1,6 @@
 //! Flows over the wire, against the program that `cargo run` starts.
 
+mod cache;
 mod chat;
 mod context;
 mod crowd;
@@ -8,14 +9,18 @@ mod durable;
 mod elsewhere;
 mod encoding;
 mod fault;
+mod feedback;
 mod gateway;
 mod identity;
+mod kept;
 mod kill;
 mod load;
+mod lookup;
 mod mistakes;
 mod money;
 mod operation;
 mod operator;
+mod profile;
 mod provider;
 mod quota;
 mod refusal;

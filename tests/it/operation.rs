@@ -295,6 +295,7 @@ async fn every_function_has_an_event_that_it_takes() -> Result<()> {
                 assert_eq!(answer["batchItemFailures"], json!([]), "{function}");
             }
             "quota-check" => assert_eq!(answer["tier"], "free", "{answer}"),
+            "cache-lookup" => assert_eq!(answer["level"], "none", "{answer}"),
             "sweeper" => assert_eq!(answer["released"], 0, "{function}: {answer}"),
             _ => assert_eq!(answer["statusCode"], 200, "{function}: {answer}"),
         }
@@ -352,7 +353,7 @@ async fn invoke_shows_answers_and_says_what_is_wrong() -> Result<()> {
             "",
             &[
                 "no-such",
-                "authorizer, billing-worker, quota-check, summary-worker, sweeper, turn-worker",
+                "authorizer, billing-worker, cache-lookup, quota-check, summary-worker, sweeper, turn-worker",
             ],
         ),
         (

@@ -27,10 +27,6 @@ async fn every_bad_frame_gets_one_error_and_the_connection_lives_on() -> Result<
             chat(json!({ "message": "hi", "model": "nobody-has-this" })),
             "INVALID_ARGUMENT",
         ),
-        (
-            chat(json!({ "message": "hi", "cache": "only" })),
-            "NOT_FOUND",
-        ),
         (request("history", "r1", json!({})), "INVALID_ARGUMENT"),
         (
             request("cancel", "r1", json!({ "request_id": "unknown" })),

@@ -8,7 +8,10 @@ use sparkle_aws::{
     meter::Meter,
     push::Push,
     queue::DeadLetters,
-    table::{accounts::Accounts, intents::Intents, ledger::Ledger, policies::Policies},
+    table::{
+        accounts::Accounts, answers::Answers, intents::Intents, ledger::Ledger, policies::Policies,
+        profiles::Profiles,
+    },
 };
 use tokio::time::sleep;
 
@@ -66,9 +69,11 @@ impl Platform {
         let aws = exchange::aws(exchange, &region, move || clock.now());
         let app = billing_worker::App {
             accounts: Accounts::open(&aws).unwrap(),
+            answers: Answers::open(&aws).unwrap(),
             policies: Policies::open(&aws).unwrap(),
             intents: Intents::open(&aws).unwrap(),
             ledger: Ledger::open(&aws).unwrap(),
+            profiles: Profiles::open(&aws).unwrap(),
             push: Push::open(&aws).unwrap(),
             dead_letters: DeadLetters::open(&aws).unwrap(),
         };

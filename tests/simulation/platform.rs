@@ -12,12 +12,14 @@ use sparkle_aws::{
     boot::Invocation,
     door::Door,
     exchange,
+    learners::Learners,
     meter::Meter,
     push::Push,
     queue::{SummaryQueue, TurnQueue},
     table::{
-        accounts::Accounts, connections::Connections, conversations::Conversations, leases::Leases,
-        ledger::Ledger, policies::Policies, summaries::Summaries, turns::Turns,
+        accounts::Accounts, answers::Answers, connections::Connections,
+        conversations::Conversations, leases::Leases, ledger::Ledger, policies::Policies,
+        profiles::Profiles, rates::Arrivals, summaries::Summaries, turns::Turns,
     },
     token::Tokens,
 };
@@ -333,7 +335,10 @@ impl Platform {
     /// Invokes the worker; whether it succeeded.
     async fn deliver(&self, message: &ReceivedMessage) -> bool {
         let idle = self.idle_workers.borrow_mut().pop();
-        let instance = idle.unwrap_or_else(|| self.new_worker());
+        let instance = match idle {
+            Some(instance) => instance,
+            None => self.new_worker().await,
+        };
         let event = json!({ "Records": [{
             "messageId": message.message_id,
             "receiptHandle": message.receipt_handle,
@@ -406,11 +411,18 @@ impl Platform {
             summaries: Summaries::open(&aws).unwrap(),
             queue: TurnQueue::open(&aws).unwrap(),
             tokens: Tokens::open(&aws).await.unwrap(),
+            meter: Meter::open(&aws).unwrap(),
+            answers: Answers::open(&aws).unwrap(),
+            settings: sparkle_aws::config::cache().unwrap(),
+            profiles: Profiles::open(&aws).unwrap(),
+            learners: Learners::open(&aws).unwrap(),
+            arrivals: Arrivals::open(&aws).unwrap(),
+            lookups: sparkle_aws::lookup::Lookups::open(&aws).unwrap(),
         };
         Instance { app, process }
     }
 
-    fn new_worker(&self) -> Instance<turn_worker::App> {
+    async fn new_worker(&self) -> Instance<turn_worker::App> {
         let (process, exchange, region) = self.process(Role::Worker);
         let clock = self.world.clock;
         let aws = exchange::aws(exchange, &region, move || clock.now());
@@ -420,6 +432,7 @@ impl Platform {
         };
         let app = turn_worker::App {
             meter: Meter::open(&aws).unwrap(),
+            cache: turn_worker::Cache::open(&aws).await.unwrap(),
             connections: Connections::open(&aws).unwrap(),
             turns: Turns::open(&aws).unwrap(),
             leases: Leases::open(&aws).unwrap(),
@@ -428,6 +441,7 @@ impl Platform {
             queue: TurnQueue::open(&aws).unwrap(),
             summary_queue: SummaryQueue::open(&aws).unwrap(),
             push: Push::open(&aws).unwrap(),
+            learners: Learners::open(&aws).unwrap(),
             llm: Llm::from_settings(&scripted).unwrap(),
             prompts: turn_worker::Prompts::from_environment().unwrap(),
         };

@@ -174,13 +174,21 @@ impl Stack {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
 
-    /// A token of `user`.
+    /// A token of `user`, in the tier `free`.
     ///
     /// # Errors
     /// The stack's own command failed.
     pub async fn token(&self, user: &str) -> Result<String> {
+        self.token_of(user, "free").await
+    }
+
+    /// A token of `user` of a tier.
+    ///
+    /// # Errors
+    /// The stack's own command failed.
+    pub async fn token_of(&self, user: &str, tier: &str) -> Result<String> {
         let token = untouched(&self.program)
-            .args(["token", "--user", user])
+            .args(["token", "--user", user, "--tier", tier])
             .env("SPARKLE_JWT_SECRET", SECRET)
             .output()
             .await?;

@@ -428,7 +428,8 @@ impl Client {
     /// The socket is closed.
     pub async fn request(&mut self, kind: &str, payload: Value) -> Result<String> {
         self.requests += 1;
-        let id = format!("{kind}-{}-{}", self.requests, uuid::Uuid::new_v4().simple());
+        let name = kind.replace('.', "-");
+        let id = format!("{name}-{}-{}", self.requests, uuid::Uuid::new_v4().simple());
         self.send(request(kind, &id, payload)).await?;
         Ok(id)
     }

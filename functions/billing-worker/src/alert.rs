@@ -8,6 +8,7 @@ use sparkle_aws::{
 };
 use sparkle_core::{
     frame::{AlertKind, Body, ServerFrame},
+    id::UserId,
     ledger::Bill,
     notice::{self, Language},
     quota::{Account, Fund, window},
@@ -103,12 +104,27 @@ async fn post(app: &App, bill: &Bill, kind: AlertKind, threshold: u32, fund: Fun
     else {
         return;
     };
-    let alert = notice::alert(kind, threshold, fund.used, fund.limit, Language::default());
+    let language = language(app, &bill.call.user_id).await;
+    let alert = notice::alert(kind, threshold, fund.used, fund.limit, language);
     let frame = ServerFrame::unasked(Body::Alert(alert));
     let text = frame::encode(&frame, destination.format);
     if let Err(failure) = app.push.post(&destination.connection_id, text).await {
         // Who is away sees it in the next `usage`; the operator has the metric.
         warn!(error = causes(&failure), "an alert is not delivered");
+    }
+}
+
+/// What a learner is told something in. Cost: one read, for an alert only.
+async fn language(app: &App, user: &UserId) -> Language {
+    match app.profiles.find(user).await {
+        Ok(context) => Language::of_tag(&context.language),
+        Err(error) => {
+            warn!(
+                error = causes(&error),
+                "an alert is told in the default language"
+            );
+            Language::default()
+        }
     }
 }
 

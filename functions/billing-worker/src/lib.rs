@@ -14,9 +14,11 @@ use sparkle_aws::{
     queue::DeadLetters,
     table::{
         accounts::Accounts,
+        answers::Answers,
         intents::Intents,
         ledger::{Entry, Ledger, Recorded},
         policies::Policies,
+        profiles::Profiles,
     },
 };
 use sparkle_core::{ledger::Bill, quota::window, unit::Timestamp};
@@ -28,9 +30,11 @@ use tracing::{Instrument, info, info_span, warn};
 #[expect(missing_docs, reason = "each type says what it is")]
 pub struct App {
     pub accounts: Accounts,
+    pub answers: Answers,
     pub policies: Policies,
     pub intents: Intents,
     pub ledger: Ledger,
+    pub profiles: Profiles,
     pub push: Push,
     pub dead_letters: DeadLetters,
 }
@@ -82,7 +86,7 @@ async fn record_bill(
     let account = app.accounts.find(&call.user_id).await?.last(now);
     let zone = account
         .as_ref()
-        .map_or(window::ZONE, |account| &account.zone);
+        .map_or(window::ZONE, |account| &account.day_zone);
     let day = window::date(zone, call.settled_at);
     let utc_day = window::date("UTC", call.settled_at);
     let entry = Entry {
@@ -91,6 +95,7 @@ async fn record_bill(
         model,
         day: &day,
         utc_day: &utc_day,
+        served: bill.served.as_ref().map(|place| (&app.answers, place)),
     };
     let recorded = app.ledger.record(&app.intents, &entry).await?;
     info!(is_new = recorded == Recorded::New, "call in the ledger");

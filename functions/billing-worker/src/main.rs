@@ -6,7 +6,10 @@ use sparkle_aws::{
     boot,
     push::Push,
     queue::DeadLetters,
-    table::{accounts::Accounts, intents::Intents, ledger::Ledger, policies::Policies},
+    table::{
+        accounts::Accounts, answers::Answers, intents::Intents, ledger::Ledger, policies::Policies,
+        profiles::Profiles,
+    },
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,9 +18,11 @@ async fn main() -> Result<(), boot::BootError> {
     let aws = boot::aws()?;
     let app = App {
         accounts: Accounts::open(&aws)?,
+        answers: Answers::open(&aws)?,
         policies: Policies::open(&aws)?,
         intents: Intents::open(&aws)?,
         ledger: Ledger::open(&aws)?,
+        profiles: Profiles::open(&aws)?,
         push: Push::open(&aws)?,
         dead_letters: DeadLetters::open(&aws)?,
     };

@@ -7,6 +7,7 @@ use sparkle_aws::{
     meter::{Purse, Usage},
 };
 use sparkle_core::{
+    cache::entry::Origin,
     coalesce::Coalescer,
     frame::{Body, ErrorBody, ErrorCode, FinishReason, State},
     ledger::Bill,
@@ -16,14 +17,14 @@ use sparkle_llm::{FinishReason as ModelReason, LlmError, Piece, Prompt, Reply, S
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::{App, prompt::Composed, stream::Stream, turn::Stop};
+use crate::{App, known::Hit, prompt::Composed, stream::Stream, turn::Stop};
 
 /// How long a running turn does not know whether it is to stop: each frame that is recorded tells, and
 /// where none is, it looks.
-const LOOK_AFTER: Duration = Duration::from_millis(240);
+pub(crate) const LOOK_AFTER: Duration = Duration::from_millis(240);
 /// Longest silence on a stream: less than the 5 s after which a client may think it dead (R-CONN-6), and
 /// a third of a lease, which each frame renews.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// Most bytes of an answer: an item takes 400 KB and a post 128 KiB, and JSON may double a text.
 /// Models stop long before, at `answer_tokens_max`.
@@ -34,6 +35,10 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     /// By this attempt, if it asked the model.
     pub(crate) consumed: Option<Usage>,
+    /// If it was there already.
+    pub(crate) hit: Option<Box<Hit>>,
+    /// Whether the model has answered, and neither refused nor called a tool.
+    pub(crate) is_plain: bool,
     pub(crate) end: End,
 }
 
@@ -76,14 +81,37 @@ impl Answer {
             End::Finished { reason, .. } => *reason != FinishReason::Cancelled,
             End::Failed { .. } | End::Refused(_) => false,
         };
-        let is_counted = is_whole && !bill.call.estimated;
-        is_counted.then_some(bill.call.tokens.completion_tokens)
+        let counted = match &self.hit {
+            Some(hit) => hit.kept.tokens.completion_tokens,
+            None => bill.call.tokens.completion_tokens,
+        };
+        (is_whole && !bill.call.estimated).then_some(counted)
+    }
+
+    /// That was there already.
+    pub(crate) fn kept(hit: Hit) -> Self {
+        let end = End::Finished {
+            reason: FinishReason::Stop,
+            response_id: hit.kept.response_id.clone(),
+        };
+        Self {
+            text: hit.kept.text.clone(),
+            hit: Some(Box::new(hit)),
+            ..Self::without_a_call(end)
+        }
+    }
+
+    /// Where it came from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.hit.as_ref().map(|hit| hit.origin).unwrap_or_default()
     }
 
     fn without_a_call(end: End) -> Self {
         Self {
             text: String::new(),
             consumed: None,
+            hit: None,
+            is_plain: false,
             end,
         }
     }
@@ -92,6 +120,7 @@ impl Answer {
     pub(crate) fn lost(self) -> Self {
         Self {
             end: End::internal(),
+            hit: None,
             ..self
         }
     }
@@ -147,6 +176,7 @@ pub(crate) struct Writer<'a, 'b> {
     app: &'a App,
     stream: &'b mut Stream<'a>,
     text: String,
+    is_plain: bool,
     /// What has come from the model.
     served: Served,
     /// What the provider has counted.
@@ -191,6 +221,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             app,
             stream,
             text: String::new(),
+            is_plain: false,
             served: Served::default(),
             counted: None,
             coalescer: Coalescer::default(),
@@ -230,6 +261,8 @@ impl<'a, 'b> Writer<'a, 'b> {
         Ok(Answer {
             text: std::mem::take(&mut self.text),
             consumed: Some(consumed),
+            hit: None,
+            is_plain: self.is_plain,
             end,
         })
     }
@@ -292,6 +325,10 @@ impl<'a, 'b> Writer<'a, 'b> {
                 Event::Look => self.stream.look().await?,
                 Event::Renew => self.renew().await,
                 Event::Piece(Some(Ok(Piece::Text(text)))) => {
+                    if self.text.is_empty() {
+                        let start = self.stream.opened_at().elapsed();
+                        self.app.cache.starts().note(start);
+                    }
                     let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
                     let text = text
                         .get(..text.floor_char_boundary(room))
@@ -313,6 +350,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                     response_id,
                     ..
                 }))) => {
+                    self.is_plain = reason == ModelReason::Stop;
                     return Ok(End::Finished {
                         reason: finish_reason(reason),
                         response_id: response_id.unwrap_or_default(),
@@ -414,7 +452,7 @@ fn out_of_time() -> End {
 
 fn finish_reason(reason: ModelReason) -> FinishReason {
     match reason {
-        ModelReason::Stop | ModelReason::ToolCalls => FinishReason::Stop,
+        ModelReason::Stop | ModelReason::ToolCalls | ModelReason::Refused => FinishReason::Stop,
         ModelReason::Length => FinishReason::Length,
         ModelReason::ContentFilter => FinishReason::Blocked,
     }

@@ -7,9 +7,11 @@
 
 mod answer;
 mod audience;
+mod known;
 mod memory;
 pub mod model;
 mod prompt;
+mod report;
 mod session;
 mod stream;
 mod turn;
@@ -20,6 +22,7 @@ use sparkle_aws::{
     boot::Invocation,
     event::{self, QueueAnswer, QueueEvent, QueueRecord, Receipt},
     failure::{Failure, causes},
+    learners::Learners,
     meter::Meter,
     push::Push,
     queue::{SummaryQueue, TurnQueue},
@@ -34,6 +37,7 @@ use sparkle_wire::job;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span, warn};
 
+pub use known::Cache;
 pub use prompt::Prompts;
 
 /// How long a crash may keep a conversation waiting.
@@ -54,6 +58,8 @@ pub struct App {
     pub summary_queue: SummaryQueue,
     pub push: Push,
     pub meter: Meter,
+    pub cache: Cache,
+    pub learners: Learners,
     pub llm: Llm,
     pub prompts: Prompts,
 }
@@ -73,7 +79,7 @@ pub async fn handle(app: &App, event: QueueEvent, at: Invocation) -> Result<Queu
             let turn = job::decode_turn(&record.body).map_err(Failure::fatal)?;
             let span = info_span!("turn", trace_id = turn.trace_id.as_str());
             let serving = session::serve(app, &turn, &record, &at, clock);
-            serving.instrument(span).await
+            Box::pin(serving.instrument(span)).await
         };
         tokio::select! {
             biased;

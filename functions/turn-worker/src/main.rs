@@ -3,6 +3,7 @@
 
 use sparkle_aws::{
     boot,
+    learners::Learners,
     meter::Meter,
     push::Push,
     queue::{SummaryQueue, TurnQueue},
@@ -11,7 +12,7 @@ use sparkle_aws::{
         summaries::Summaries, turns::Turns,
     },
 };
-use turn_worker::{App, Prompts, model};
+use turn_worker::{App, Cache, Prompts, model};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), boot::BootError> {
@@ -27,6 +28,8 @@ async fn main() -> Result<(), boot::BootError> {
         summary_queue: SummaryQueue::open(&aws)?,
         push: Push::open(&aws)?,
         meter: Meter::open(&aws)?,
+        cache: Cache::open(&aws).await?,
+        learners: Learners::open(&aws)?,
         llm: model::open(&aws).await?,
         prompts: Prompts::from_environment()?,
     };

@@ -20,6 +20,7 @@ use sparkle_core::{
     context::{self, Conversation, Entry, Kind, Recap, Room, Settings, Step, TooLong},
     frame::{HistoryEntry, Speaker, TurnJob},
     price::Model,
+    profile::{Manner, Personal, Style},
     summary::{self, Summary},
     unit::TokenUsage,
 };
@@ -62,7 +63,7 @@ impl Prompts {
         usize::try_from(self.settings.whole).unwrap_or(usize::MAX)
     }
 
-    /// The prompt for a turn after what was said before, for whose older part a summary may stand.
+    /// The prompt for a turn of this learner after what was said before, for whose older part a summary may stand.
     ///
     /// # Errors
     /// [`TooLong`] if the model cannot take the message: only where its tokenizer is known. Elsewhere the
@@ -70,7 +71,7 @@ impl Prompts {
     pub(crate) async fn compose(
         &self,
         llm: &Llm,
-        job: &TurnJob,
+        (job, manner): (&TurnJob, &Manner),
         model: &Model,
         recent: &Recent,
         summary: Option<&Summary>,
@@ -79,6 +80,8 @@ impl Prompts {
         let draft = Draft {
             settings: &self.settings,
             job,
+            style: manner.style.clone().asked(&job.language, &job.role),
+            personal: manner.personal.as_ref(),
             model,
             recent,
             summary,
@@ -189,6 +192,8 @@ impl Composed {
 struct Draft<'a> {
     settings: &'a Settings,
     job: &'a TurnJob,
+    style: Style,
+    personal: Option<&'a Personal>,
     model: &'a Model,
     recent: &'a Recent,
     summary: Option<&'a Summary>,
@@ -304,7 +309,8 @@ impl Draft<'_> {
 
     fn after(&self, history: Vec<Message>) -> Prompt {
         let Self { job, model, .. } = self;
-        let instructions = Message::system(chat::instructions(&job.role, &job.language));
+        let instructions = chat::instructions(&self.style, self.personal);
+        let instructions = Message::system(instructions);
         let mut messages = vec![instructions];
         messages.extend(history);
         messages.push(Message::user(&job.message));

@@ -256,6 +256,10 @@ impl Session<'_> {
                 self.audiences.push(over.audience);
                 self.bills.extend(over.bill);
                 self.wanted = over.wanted;
+                if let Some(keeping) = over.keeping {
+                    // At once: the next turn may ask the same.
+                    app.cache.keep(keeping, clock).await;
+                }
                 Ok(Ran::ToTheEnd)
             }
             Err(stop @ (Stop::Lost | Stop::LostAtTheEnd)) => {

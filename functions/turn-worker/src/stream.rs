@@ -10,7 +10,7 @@ use sparkle_aws::{
     },
 };
 use sparkle_core::{
-    frame::{Body, ServerFrame, StoredFrame, TurnJob},
+    frame::{Body, ServerFrame, StoredFrame, TurnJob, last_frames},
     unit::Timestamp,
 };
 use sparkle_wire::frame;
@@ -34,6 +34,7 @@ pub(crate) struct Stream<'a> {
     clock: Clock,
     lease: Lease,
     standing: Standing,
+    opened_at: Instant,
     looked_at: Instant,
     last_seq: u32,
     /// Those frames that only the lease has.
@@ -94,6 +95,7 @@ impl<'a> Stream<'a> {
             turn,
             clock,
             lease,
+            opened_at: Instant::now(),
             looked_at: Instant::now(),
             last_seq: standing.last_seq,
             tail: standing.tail.clone(),
@@ -115,6 +117,11 @@ impl<'a> Stream<'a> {
     /// Whether the turn is to leave nothing in its conversation, which is being deleted.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.standing.is_forgotten(&self.turn.request_id)
+    }
+
+    /// When this attempt began.
+    pub(crate) fn opened_at(&self) -> Instant {
+        self.opened_at
     }
 
     /// When it was last seen what the learner wants.
@@ -206,19 +213,8 @@ impl<'a> Stream<'a> {
 
     /// The last frames, numbered and not recorded yet; the final one names its request.
     pub(crate) fn last(&self, bodies: Vec<Body>, now: Timestamp) -> Vec<StoredFrame> {
-        let count = bodies.len();
-        let numbered = (self.last_seq + 1..).zip(bodies).enumerate();
-        let frames = numbered.map(|(place, (seq, body))| {
-            let timestamp = matches!(body, Body::Done(_)).then_some(now);
-            let mut frame = self.frame(body, seq);
-            if place + 1 == count {
-                frame.request_id = Some(self.turn.request_id.clone());
-                frame.timestamp = timestamp;
-            }
-            let bytes = frame::encode_stored(&frame);
-            StoredFrame { seq, bytes }
-        });
-        frames.collect()
+        let frames = last_frames(self.turn, self.last_seq, bodies, now);
+        frames.iter().filter_map(frame::stored).collect()
     }
 
     /// The frames that are to be kept with the end of the turn.

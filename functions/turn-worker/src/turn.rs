@@ -5,38 +5,42 @@ use std::time::Duration;
 use sparkle_aws::{
     boot::Invocation,
     failure::{Failure, causes},
-    meter::{Admitted, Plan, Purse, Settlement},
-    metric,
+    meter::{Admitted, Plan, Purse},
     table::{
         TableError,
         conversations::Recent,
-        leases::{Held, Lease, Written},
-        turns::{Ending, Gain, Turn},
+        leases::{Held, Lease},
     },
 };
 use sparkle_core::{
+    cache::{entry::Place, sought::Sought},
     context::TooLong,
-    frame::{Body, Done, ErrorBody, ErrorCode, HistoryEntry, Speaker, StoredFrame, TurnJob, Usage},
+    frame::{ErrorCode, TurnJob},
     id::CallGroup,
     ledger::{Bill, Purpose},
     notice::{self, Language},
     price::Model,
+    profile::Manner,
     quota::{Denied, Wish},
     summary::Summary,
     unit::{Timestamp, TokenUsage},
 };
-use sparkle_wire::frame;
-use tokio::time::{Instant, sleep};
+use sparkle_wire::frame as wire;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
     App, Clock,
-    answer::{Answer, End, Writer},
+    answer::{Answer, Writer},
     audience::Audience,
+    known::{Flight, Keeping, Known},
     memory::{self, Wanted},
     prompt::Composed,
-    stream::{Stream, insist, is_away},
+    report::report,
+    stream::{Stream, insist},
 };
+
+mod ending;
 
 /// How often a turn is tried: what fails so often, or kills its worker, will do so again.
 const ATTEMPTS_MAX: u32 = 10;
@@ -76,6 +80,8 @@ pub(crate) struct Over {
     pub(crate) bill: Option<Bill>,
     /// Not ordered yet.
     pub(crate) wanted: Option<Wanted>,
+    /// Not kept yet.
+    pub(crate) keeping: Option<Keeping>,
 }
 
 /// Runs a turn whose lease is held, after the messages that were said before it.
@@ -107,6 +113,8 @@ pub(crate) async fn run(
         number: attempt,
         length: recent.length,
         gained: 0,
+        manner: job.manner.clone().unwrap_or_default(),
+        place: None,
         summary: None,
         is_recalled: false,
         earlier: TokenUsage::default(),
@@ -119,19 +127,18 @@ pub(crate) async fn run(
         error!(attempt, "the turn is given up");
         Stream::to_be_ended(app, job, held, clock)
     } else {
-        let (stream, summary) = tokio::join!(
+        let (stream, summary, manner) = tokio::join!(
             Stream::open(app, job, held, clock),
-            memory::recall(app, job, recent.length, clock)
+            memory::recall(app, job, recent.length, clock),
+            manner(app, job, clock),
         );
-        turn.summary = summary;
+        (turn.summary, turn.manner) = (summary, manner);
         stream?
     };
-    let answer = if is_given_up {
-        Answer::given_up()
-    } else if stream.is_cancelled() {
-        Answer::cancelled(stream.shown().to_owned())
+    let (answer, flight) = if is_given_up {
+        (Answer::given_up(), None)
     } else {
-        turn.ask(&mut stream, recent, at).await?
+        Box::pin(turn.obtain(&mut stream, recent, at)).await?
     };
     let mut bill = turn.bill(&answer);
     let ended = turn.end(&mut stream, answer, &mut bill).await;
@@ -143,7 +150,21 @@ pub(crate) async fn run(
         }
     };
     report(&answer, bill.as_ref(), clock);
-    Ok(turn.over(stream.close(&last), bill, at))
+    let keeping = flight.map(|flight| {
+        // Of a conversation that was deleted nothing is kept.
+        let is_kept = turn.gained > 0;
+        Keeping::of(
+            flight,
+            &answer,
+            bill.as_ref().filter(|_| is_kept),
+            job,
+            clock.now(),
+        )
+    });
+    Ok(Over {
+        keeping,
+        ..turn.over(stream.close(&last), bill, at)
+    })
 }
 
 /// Posts the end of a turn again, whose worker died before it could, or before it could tell the queue.
@@ -171,7 +192,7 @@ pub(crate) async fn say_again(
     }
     for frame in last? {
         for destination in &followers {
-            if let Some(text) = frame::decode_stored(&frame.bytes, destination.format) {
+            if let Some(text) = wire::decode_stored(&frame.bytes, destination.format) {
                 app.push.post(&destination.connection_id, text).await?;
             }
         }
@@ -179,31 +200,13 @@ pub(crate) async fn say_again(
     Ok(())
 }
 
-fn report(answer: &Answer, bill: Option<&Bill>, clock: Clock) {
-    let (now, took, status) = (clock.now(), clock.since.elapsed(), answer.end.as_str());
-    metric::seconds(
-        "chat_request_duration_seconds",
-        took.as_secs_f64(),
-        &[("method", "chat")],
-        now,
-    );
-    metric::count(
-        "chat_requests_total",
-        1,
-        &[("method", "turn"), ("status", status)],
-        now,
-    );
-    if let Some(Bill { call, .. }) = bill {
-        for (kind, tokens) in [
-            ("input", call.tokens.prompt_tokens),
-            ("output", call.tokens.completion_tokens),
-        ] {
-            let labels = [("model", call.model.as_str()), ("type", kind)];
-            metric::count("tokens_consumed_total", u64::from(tokens), &labels, now);
-        }
+/// How the learner wants to be answered: it came with the turn, but from the last release. Cost: then one read.
+async fn manner(app: &App, job: &TurnJob, clock: Clock) -> Manner {
+    if let Some(manner) = &job.manner {
+        return manner.clone();
     }
-    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    info!(status, duration_ms, "turn over");
+    let context = app.learners.of(&job.user_id, None, clock.now()).await;
+    context.manner()
 }
 
 /// An attempt at a turn, after a conversation of so many messages.
@@ -216,6 +219,10 @@ struct Attempt<'a> {
     length: u64,
     /// So many messages came of it.
     gained: u64,
+    /// How who asks is taught.
+    manner: Manner,
+    /// Where its answer is going to be kept, if it is asked for and may be.
+    place: Option<Place>,
     /// Of its older part.
     summary: Option<Summary>,
     /// Whether the model saw it.
@@ -224,25 +231,6 @@ struct Attempt<'a> {
     earlier: TokenUsage,
     /// What this one is paid from, once it may ask the model.
     purse: Option<Box<Purse>>,
-}
-
-/// Why a turn could not be ended.
-enum Unfinished {
-    /// Its answer can never be kept.
-    Unkeepable(TableError),
-    Stopped(Stop),
-}
-
-impl From<Stop> for Unfinished {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
-    }
-}
-
-impl From<TableError> for Unfinished {
-    fn from(error: TableError) -> Self {
-        Self::Stopped(error.into())
-    }
 }
 
 impl<'a> Attempt<'a> {
@@ -260,30 +248,86 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Has the model answer, after as much of what was said before as fits, within the invocation's time.
-    async fn ask(
+    /// The answer: one that was given before, or the model's; then also the call that others may wait for.
+    async fn obtain(
         &mut self,
         stream: &mut Stream<'a>,
         recent: &Recent,
         at: &Invocation,
+    ) -> Result<(Answer, Option<Flight>), Stop> {
+        if stream.is_cancelled() {
+            return Ok((Answer::cancelled(stream.shown().to_owned()), None));
+        }
+        let (app, clock, deadline) = (self.app, self.clock, self.deadline(at));
+        let flight = match self.known(stream, deadline).await? {
+            Known::Answer(answer) => return Ok((*answer, None)),
+            Known::Nothing(flight) => flight,
+        };
+        self.place = flight.as_ref().map(|flight| flight.place().clone());
+        let ask = self.ask(stream, recent, flight.as_ref(), deadline);
+        let answer = tokio::select! {
+            biased;
+            never = app.cache.hold(flight.as_ref(), clock) => match never {},
+            answer = ask => answer?,
+        };
+        Ok((answer, flight))
+    }
+
+    /// Until when an answer must be there.
+    fn deadline(&self, at: &Invocation) -> Instant {
+        let clock = self.clock;
+        let end_ms = at.deadline.unix_ms() - i64::try_from(END_TIME.as_millis()).unwrap_or(0);
+        clock
+            .instant(Timestamp::from_unix_ms(end_ms))
+            .min(clock.instant(clock.now().after(ANSWER_TIME_MAX)))
+    }
+
+    /// Looks for an answer that was given before.
+    async fn known(&self, stream: &mut Stream<'a>, deadline: Instant) -> Result<Known, Stop> {
+        let Self {
+            app, job, model, ..
+        } = *self;
+        let settings = app.cache.settings();
+        let sought = Sought::of_turn(job, &self.manner, &model.id, self.length, settings);
+        app.cache.find(job, sought, stream, deadline).await
+    }
+
+    /// Has the model answer, after as much of what was said before as fits; after nothing, where others may get
+    /// the answer too.
+    async fn ask(
+        &mut self,
+        stream: &mut Stream<'a>,
+        recent: &Recent,
+        flight: Option<&Flight>,
+        deadline: Instant,
     ) -> Result<Answer, Stop> {
         let Self {
-            app,
-            job,
-            model,
-            clock,
-            ..
+            app, job, model, ..
         } = *self;
-        let end_ms = at.deadline.unix_ms() - i64::try_from(END_TIME.as_millis()).unwrap_or(0);
-        let deadline = clock
-            .instant(Timestamp::from_unix_ms(end_ms))
-            .min(clock.instant(clock.now().after(ANSWER_TIME_MAX)));
-        let summary = self.summary.as_ref();
-        let composing = app.prompts.compose(&app.llm, job, model, recent, summary);
+        let is_for_all = flight.is_some_and(Flight::is_for_all);
+        let nothing = Recent::default();
+        let anybody = Manner {
+            personal: None,
+            ..self.manner.clone()
+        };
+        let (manner, recent, summary) = if is_for_all {
+            (&anybody, &nothing, None)
+        } else {
+            (&self.manner, recent, self.summary.as_ref())
+        };
+        let composing = app
+            .prompts
+            .compose(&app.llm, (job, manner), model, recent, summary);
         match composing.await {
             Ok(composed) => self.answer(stream, composed, deadline).await,
             Err(too_long) => Ok(self.refuse(too_long)),
         }
+    }
+
+    /// What the learner is told something in: the message's, else the profile's.
+    fn language(&self) -> Language {
+        let asked = Some(&*self.job.language).filter(|tag| !tag.is_empty());
+        Language::of_tag(asked.unwrap_or(&self.manner.style.language))
     }
 
     fn calls(&self) -> CallGroup {
@@ -292,8 +336,7 @@ impl<'a> Attempt<'a> {
 
     fn refuse(&self, too_long: TooLong) -> Answer {
         info!(error = causes(&too_long), "the message does not fit");
-        let language = Language::of_tag(&self.job.language);
-        Answer::refused(notice::error(ErrorCode::TooLarge, language))
+        Answer::refused(notice::error(ErrorCode::TooLarge, self.language()))
     }
 
     /// Has the model answer, if that may be paid for.
@@ -303,9 +346,7 @@ impl<'a> Attempt<'a> {
         mut composed: Composed,
         deadline: Instant,
     ) -> Result<Answer, Stop> {
-        let Self {
-            app, job, clock, ..
-        } = *self;
+        let Self { app, clock, .. } = *self;
         let mut admitted = self.admit(stream.lease(), &composed).await?;
         if let Admitted::Denied(Denied::Tokens(_) | Denied::Money(_), _) = admitted
             && app.prompts.tighten(&mut composed).await
@@ -315,8 +356,7 @@ impl<'a> Attempt<'a> {
         let mut purse = match admitted {
             Admitted::Granted(purse) => purse,
             Admitted::Denied(denied, account) => {
-                let language = Language::of_tag(&job.language);
-                let error = denied.notice(&account.zone, clock.now(), language);
+                let error = denied.notice(&account.zone, clock.now(), self.language());
                 return Ok(Answer::refused(error));
             }
             Admitted::CalledOff => return Err(Stop::Lost),
@@ -371,137 +411,15 @@ impl<'a> Attempt<'a> {
         Ok(insist(admit).await?)
     }
 
-    /// What the attempt costs, if it asked the model.
+    /// What the attempt costs, if it asked the model, or has saved.
     fn bill(&self, answer: &Answer) -> Option<Bill> {
+        if let Some(hit) = &answer.hit {
+            let (call, place) = (self.calls().call(self.number), &hit.place);
+            let saved = hit.kept.tokens;
+            return Some(Bill::saved(self.job, call, place, saved, self.clock.now()));
+        }
         let (purse, consumed) = (self.purse.as_ref()?, answer.consumed?);
         Some(purse.bill(consumed, self.model, self.clock.now()))
-    }
-
-    /// Ends the turn with its answer, or with the word that it cannot be kept; and the last frames.
-    async fn end(
-        &mut self,
-        stream: &mut Stream<'a>,
-        answer: Answer,
-        bill: &mut Option<Bill>,
-    ) -> Result<(Answer, Vec<StoredFrame>), Stop> {
-        let last = stream.last(self.last_bodies(&answer), self.clock.now());
-        match self.finish(stream, &answer, bill.as_ref(), &last).await {
-            Ok(()) => {
-                if self.purse.is_none() {
-                    *bill = None;
-                }
-                return Ok((answer, last));
-            }
-            Err(Unfinished::Stopped(stop)) => return Err(stop),
-            Err(Unfinished::Unkeepable(cause)) => {
-                error!(error = causes(&cause), "the answer cannot be kept");
-            }
-        }
-        // It will not be kept by trying again, so the learner is told, and the turn is over.
-        let lost = answer.lost();
-        *bill = self.bill(&lost);
-        let last = stream.last(self.last_bodies(&lost), self.clock.now());
-        match self.finish(stream, &lost, bill.as_ref(), &last).await {
-            Ok(()) => Ok((lost, last)),
-            Err(Unfinished::Unkeepable(cause)) => Err(cause.into()),
-            Err(Unfinished::Stopped(stop)) => Err(stop),
-        }
-    }
-
-    /// Keeps the turn's last frames together with what the conversation gains.
-    ///
-    /// A conversation that was deleted under the turn does not come back with its answer.
-    async fn finish(
-        &mut self,
-        stream: &mut Stream<'a>,
-        answer: &Answer,
-        bill: Option<&Bill>,
-        last: &[StoredFrame],
-    ) -> Result<(), Unfinished> {
-        let Self { app, job, .. } = *self;
-        let at = self.clock.now();
-        let (question, reply) = self.said(answer, bill, at);
-        let frames = stream.tail_with(last);
-        let (mut is_deleted, mut may_be_ended, mut tries) = (false, false, 0);
-        loop {
-            tries += 1;
-            let gain = match &answer.end {
-                End::Failed { .. } | End::Refused(_) => Gain::Failure,
-                End::Finished { .. }
-                    if answer.text.is_empty() || is_deleted || stream.is_forgotten() =>
-                {
-                    Gain::Nothing
-                }
-                End::Finished { .. } => Gain::Answer {
-                    length: self.length,
-                    question: &question,
-                    answer: &reply,
-                },
-            };
-            let ending = Ending {
-                lease: stream.lease(),
-                known: stream.standing(),
-                gain,
-                at,
-                frames: &frames,
-                settlement: self.settlement(bill),
-            };
-            let finished = app
-                .turns
-                .finish(&app.leases, &app.conversations, job, &ending);
-            let error = match finished.await {
-                Ok(()) => {
-                    self.gained = ending.gain.messages();
-                    return Ok(());
-                }
-                Err(error @ (TableError::Refused(_) | TableError::Corrupt(_))) => {
-                    return Err(Unfinished::Unkeepable(error));
-                }
-                Err(error) if tries >= FINISH_TRIES_MAX => return Err(error.into()),
-                Err(error) => error,
-            };
-            warn!(error = causes(&error), "the turn is not ended yet");
-            if is_away(&error) {
-                may_be_ended = true;
-                sleep(FINISH_PAUSE).await;
-            }
-            // Lost, or somebody asked to listen, or the answer to an earlier try was lost.
-            stream.look().await.map_err(|stop| match stop {
-                Stop::Lost if may_be_ended => Stop::LostAtTheEnd,
-                stop => stop,
-            })?;
-            if !stream.standing().waits(&job.request_id) {
-                return Ok(());
-            }
-            let (user, session, request) = (&job.user_id, &job.session_id, &job.request_id);
-            let turn = insist(async || app.turns.find(user, request, self.clock.now()).await);
-            if let Some(Turn::Answered { .. }) = turn.await? {
-                return self.leave(stream, at).await;
-            }
-            let now = insist(async || app.conversations.recent(user, session, 1).await).await?;
-            is_deleted = now.length != self.length;
-            if let Some(purse) = &mut self.purse
-                && !insist(async || app.meter.look(purse).await).await?
-            {
-                // By another, who took this attempt for dead: the turn ends without.
-                self.purse = None;
-            }
-            sleep(CONTENDED_PAUSE * tries).await;
-        }
-    }
-
-    /// The turn is over: by this worker, if its lease held until then; by another otherwise, with other last
-    /// frames.
-    async fn leave(&self, stream: &Stream<'a>, at: Timestamp) -> Result<(), Unfinished> {
-        let (app, lease) = (self.app, stream.lease());
-        match insist(async || app.leases.look(lease).await).await? {
-            Written::Kept(known) if known.waits(&self.job.request_id) => {
-                app.leases.drop_first(lease, &known, at).await?;
-                Ok(())
-            }
-            Written::Kept(_) => Ok(()),
-            Written::Lost => Err(Stop::LostAtTheEnd.into()),
-        }
     }
 
     fn over(&self, audience: Audience, bill: Option<Bill>, at: &Invocation) -> Over {
@@ -514,82 +432,7 @@ impl<'a> Attempt<'a> {
             audience,
             bill,
             wanted: wanted.filter(|_| self.gained > 0),
-        }
-    }
-
-    fn settlement<'b>(&'b self, bill: Option<&'b Bill>) -> Option<Settlement<'b>> {
-        Some(Settlement {
-            meter: &self.app.meter,
-            purse: self.purse.as_deref()?,
-            bill: bill?,
-        })
-    }
-
-    /// What the conversation gains.
-    fn said(
-        &self,
-        answer: &Answer,
-        bill: Option<&Bill>,
-        at: Timestamp,
-    ) -> (HistoryEntry, HistoryEntry) {
-        let Self { app, job, .. } = *self;
-        let question = HistoryEntry {
-            tokens: Composed::ready_count(&app.llm, self.model, &job.message),
-            ..self.entry(Speaker::User, &job.message, job.accepted_at)
-        };
-        let reply = HistoryEntry {
-            tokens: bill.and_then(|bill| answer.counted(bill)),
-            ..self.entry(Speaker::Assistant, &answer.text, at)
-        };
-        (question, reply)
-    }
-
-    fn entry(&self, speaker: Speaker, text: &str, at: Timestamp) -> HistoryEntry {
-        let (text, request_id) = (text.to_owned(), self.job.request_id.clone());
-        HistoryEntry {
-            speaker,
-            text,
-            at,
-            request_id,
-            tokens: None,
-        }
-    }
-
-    fn last_bodies(&self, answer: &Answer) -> Vec<Body> {
-        let language = Language::of_tag(&self.job.language);
-        match &answer.end {
-            End::Finished {
-                reason,
-                response_id,
-            } => vec![
-                Body::Usage(self.usage(answer)),
-                Body::Done(Done {
-                    response_id: response_id.clone(),
-                    finish_reason: *reason,
-                    summary_used: self.is_recalled,
-                }),
-            ],
-            End::Failed {
-                code,
-                retry_after_ms,
-            } => vec![Body::Error(ErrorBody {
-                retry_after_ms: *retry_after_ms,
-                ..notice::error(*code, language)
-            })],
-            End::Refused(error) => vec![Body::Error(error.clone())],
-        }
-    }
-
-    /// Of all attempts together.
-    fn usage(&self, answer: &Answer) -> Usage {
-        let call = self.bill(answer).map(|bill| bill.call);
-        let consumed = call.as_ref().map(|call| call.tokens).unwrap_or_default();
-        let tokens = self.earlier.plus(consumed);
-        Usage {
-            tokens,
-            estimated: self.earlier.total() > 0 || call.is_some_and(|call| call.estimated),
-            cost: self.model.cost(tokens),
-            saved_tokens: 0,
+            keeping: None,
         }
     }
 }

@@ -12,10 +12,11 @@ use sparkle_aws::{
     },
 };
 use sparkle_core::{
-    frame::{Ack, Body, CachePolicy, Chat, ErrorBody, ErrorCode, ServerFrame, TurnJob},
+    frame::{Ack, Body, Chat, ErrorBody, ErrorCode, ServerFrame, TurnJob},
     id::{RequestId, SessionId, StreamId},
     notice,
     price::Listed,
+    profile::Manner,
 };
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -33,7 +34,7 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(500);
 
 impl Answering<'_> {
     /// Accepts a message, or says why not. Once it is acknowledged it will be answered, whatever
-    /// crashes. Cost: one transaction, one message, one post; a duplicate: see [`Self::follow`].
+    /// crashes. Cost: one transaction, one message, one post, a read of a learner who is new here; a duplicate: see [`Self::follow`].
     pub(crate) async fn admit(&self, chat: &Chat) -> Result<Option<ErrorBody>, Failure> {
         let (user_id, request_id) = (&self.asked.identity.user_id, &self.asked.frame.request_id);
         let refused = |code, field| Ok(Some(notice::error_in(code, field, self.asked.language())));
@@ -45,13 +46,12 @@ impl Answering<'_> {
         let Some(model) = catalogue.find(&chat.model) else {
             return refused(ErrorCode::InvalidArgument, "payload.model");
         };
-        if chat.cache == CachePolicy::Only {
-            // Nothing is cached in this release, so nothing could answer.
-            return refused(ErrorCode::NotFound, "payload.cache");
+        let turn = self.turn(chat, model, self.manner().await);
+        let (app, digest) = (self.app, chat.digest());
+        if Box::pin(self.answer_at_once(&turn, &digest)).await {
+            return Ok(None);
         }
-        let turn = self.turn(chat, model);
-        let app = self.app;
-        let begun = self.begin(&turn, &chat.digest()).await?;
+        let begun = self.begin(&turn, &digest).await?;
         let ack = Ack {
             session_id: Some(turn.session_id.clone()),
             ..Ack::default()
@@ -134,7 +134,14 @@ impl Answering<'_> {
         }
     }
 
-    fn turn(&self, chat: &Chat, model: &Listed) -> TurnJob {
+    /// How the learner wants to be answered. Cost: nothing where this instance knows them, else one read.
+    async fn manner(&self) -> Manner {
+        let (user_id, stamp) = (&self.asked.identity.user_id, self.asked.profile_stamp);
+        let known = self.app.learners.of(user_id, stamp, self.asked.now);
+        known.await.manner()
+    }
+
+    fn turn(&self, chat: &Chat, model: &Listed, manner: Manner) -> TurnJob {
         let (user_id, request_id) = (&self.asked.identity.user_id, &self.asked.frame.request_id);
         let started = || SessionId::started_by(user_id, request_id);
         TurnJob {
@@ -149,6 +156,8 @@ impl Answering<'_> {
             trace_id: self.asked.trace_id.clone(),
             accepted_at: self.asked.now,
             tier: self.asked.identity.tier,
+            cache: chat.cache,
+            manner: Some(manner),
         }
     }
 

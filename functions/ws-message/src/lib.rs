@@ -7,20 +7,28 @@
 
 mod admit;
 mod answer;
+mod feedback;
 mod follow;
+mod kept;
+mod profile;
 
 use sparkle_aws::{
     door::{Asked, Door},
     event::{RouteAnswer, SocketEvent},
     failure::Failure,
+    learners::Learners,
+    lookup::Lookups,
+    meter::Meter,
     queue::TurnQueue,
     table::{
-        accounts::Accounts, conversations::Conversations, leases::Leases, ledger::Ledger,
-        policies::Policies, summaries::Summaries, turns::Turns,
+        accounts::Accounts, answers::Answers, conversations::Conversations, leases::Leases,
+        ledger::Ledger, policies::Policies, profiles::Profiles, rates::Arrivals,
+        summaries::Summaries, turns::Turns,
     },
     token::Tokens,
 };
 use sparkle_core::{
+    cache::sought::{Settings, Sought},
     frame::{ErrorBody, Request},
     unit::Timestamp,
 };
@@ -39,6 +47,13 @@ pub struct App {
     pub policies: Policies,
     pub ledger: Ledger,
     pub tokens: Tokens,
+    pub meter: Meter,
+    pub answers: Answers,
+    pub settings: Settings,
+    pub profiles: Profiles,
+    pub learners: Learners,
+    pub arrivals: Arrivals,
+    pub lookups: Lookups,
 }
 
 /// A frame that is to be answered, and all that answering it takes.
@@ -77,7 +92,17 @@ impl Answering<'_> {
             Request::Models => self.models().await,
             Request::Auth { token } => self.renew(token).await,
             Request::Quota => self.quota().await,
+            Request::Profile => self.profile().await,
+            Request::ChangeProfile(change) => self.change_profile(change).await,
             Request::Usage { days, months } => self.usage(*days, *months).await,
+            Request::Lookup(lookup) => {
+                let app = self.app;
+                let of = (&app.policies, &app.learners);
+                // The model that finds the same in other words is cache-lookup's.
+                let by_meaning = async |_: &Sought| None;
+                app.lookups.answer(of, self.asked, lookup, by_meaning).await
+            }
+            Request::Feedback(feedback) => self.take_feedback(feedback).await,
         }
     }
 }

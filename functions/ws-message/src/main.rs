@@ -2,12 +2,16 @@
 //! asks to be changed. Idempotency key: user and `request_id`.
 
 use sparkle_aws::{
-    boot,
+    boot, config,
     door::Door,
+    learners::Learners,
+    lookup::Lookups,
+    meter::Meter,
     queue::TurnQueue,
     table::{
-        accounts::Accounts, conversations::Conversations, leases::Leases, ledger::Ledger,
-        policies::Policies, summaries::Summaries, turns::Turns,
+        accounts::Accounts, answers::Answers, conversations::Conversations, leases::Leases,
+        ledger::Ledger, policies::Policies, profiles::Profiles, rates::Arrivals,
+        summaries::Summaries, turns::Turns,
     },
     token::Tokens,
 };
@@ -28,6 +32,13 @@ async fn main() -> Result<(), boot::BootError> {
         policies: Policies::open(&aws)?,
         ledger: Ledger::open(&aws)?,
         tokens: Tokens::open(&aws).await?,
+        meter: Meter::open(&aws)?,
+        answers: Answers::open(&aws)?,
+        settings: config::cache()?,
+        profiles: Profiles::open(&aws)?,
+        learners: Learners::open(&aws)?,
+        arrivals: Arrivals::open(&aws)?,
+        lookups: Lookups::open(&aws)?,
     };
     boot::serve(async |event, at| ws_message::handle(&app, event, at.now).await).await
 }

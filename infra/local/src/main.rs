@@ -58,6 +58,7 @@ async fn run() -> anyhow::Result<()> {
         Some(Command::Invoke(request)) => request.send(&address).await,
         Some(Command::Admin(operation)) => operation.run("admin", &settings),
         Some(Command::Costs(operation)) => operation.run("costs", &settings),
+        Some(Command::Cache(operation)) => operation.run("cache", &settings),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `sparkle admin` and `sparkle costs`: handed over to `sparkle-operator`, which is built beside this program.
+//! `sparkle admin`, `sparkle costs` and `sparkle cache`: handed over to `sparkle-operator`, which is built beside this program.
 //!
 //! That program is part of the application and knows its tables; this one knows where they are. If the shell
 //! names tables (`SPARKLE_TABLE_*`), they are meant, wherever the shell's AWS variables lead. Otherwise the
@@ -30,7 +30,7 @@ pub struct Operation {
     /// The local stack that is meant: a file with what it printed with --json [default: the one at --dynamodb-port]
     #[arg(long, value_name = "FILE")]
     pub stack: Option<PathBuf>,
-    /// See `sparkle admin --help`, `sparkle costs --help`
+    /// See `sparkle admin --help`, `sparkle costs --help`, `sparkle cache --help`
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,

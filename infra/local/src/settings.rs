@@ -159,6 +159,8 @@ pub enum Command {
     Admin(Operation),
     /// Show what was spent, by day, learner and model
     Costs(Operation),
+    /// Show or remove the answers that are kept for who asks the same
+    Cache(Operation),
 }
 
 /// How long a token is valid: whole seconds.

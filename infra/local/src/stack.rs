@@ -88,7 +88,9 @@ pub async fn run(settings: Settings, announce: impl FnOnce(&Addresses)) -> anyho
         surroundings.queue_urls = outside.urls().clone();
         template = Template::load(&template_path, &surroundings)?;
     }
-    let mut executables = executables(&template.functions, &binaries, &urls, &http_url, &mint);
+    let mut executables = executables(&template.functions, &binaries, |function| {
+        environment(function, &template_path, &urls, &http_url, &mint)
+    });
     let own_pages = page::router(mint.clone(), metrics.clone());
     let own_pages = own_pages.merge(stand_between(faults, &mut executables, &mut services));
     let lambda = Lambda::start(executables, metrics.clone()).await?;
@@ -237,14 +239,12 @@ fn stand_between(
 fn executables(
     functions: &[Function],
     binaries: &BTreeMap<String, PathBuf>,
-    urls: &Urls,
-    http_url: &str,
-    mint: &Mint,
+    environment: impl Fn(&Function) -> BTreeMap<String, String>,
 ) -> Vec<Executable> {
     let executable = |function: &Function| Executable {
         function: function.clone(),
         path: binaries.get(&function.name).cloned().unwrap_or_default(),
-        environment: environment(function, urls, http_url, mint),
+        environment: environment(function),
         processes: Processes::default(),
     };
     functions.iter().map(executable).collect()
@@ -253,11 +253,19 @@ fn executables(
 /// What a function sees: the template's variables, where the services are, and over them the shell's.
 fn environment(
     function: &Function,
+    template: &Path,
     urls: &Urls,
     http_url: &str,
     mint: &Mint,
 ) -> BTreeMap<String, String> {
     let mut environment = function.environment.clone();
+    // Lambda unpacks a layer in /opt; here its folder stays where it is.
+    if let Some(layer) = function.layers.first() {
+        let folder = template.parent().unwrap_or(Path::new(".")).join(layer);
+        for value in environment.values_mut().filter(|value| *value == "/opt") {
+            *value = folder.display().to_string();
+        }
+    }
     let access_key = access_key(&function.name);
     let given = [
         (

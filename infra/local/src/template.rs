@@ -69,6 +69,8 @@ pub struct Function {
     /// Every variable, resolved; the shell may still override. `LoggingConfig` is in it as the
     /// variables that Lambda sets for it.
     pub environment: BTreeMap<String, String>,
+    /// The folders of its layers, as the template names them.
+    pub layers: Vec<String>,
     /// The queues whose messages invoke it.
     pub queue_sources: Vec<QueueSource>,
     /// The tables whose changes invoke it.
@@ -297,6 +299,7 @@ fn classify(id: &str, resource: &Yaml, globals: &Yaml) -> Result<Resource, Templ
         "AWS::DynamoDB::Table" => Kind::Table,
         "AWS::Serverless::WebSocketApi" => Kind::Api,
         "AWS::IAM::Role" => Kind::Role,
+        "AWS::Serverless::LayerVersion" => Kind::Layer,
         kind if skipped.iter().any(|prefix| kind.starts_with(prefix)) => Kind::Skipped,
         kind => {
             let (resource, kind) = (id.to_owned(), kind.to_owned());
@@ -306,7 +309,9 @@ fn classify(id: &str, resource: &Yaml, globals: &Yaml) -> Result<Resource, Templ
     let properties = resource.get("Properties").cloned().unwrap_or(Yaml::Null);
     let properties = match kind {
         Kind::Function => merge(globals.clone(), properties),
-        Kind::Queue | Kind::Table | Kind::Api | Kind::Role | Kind::Skipped => properties,
+        Kind::Queue | Kind::Table | Kind::Api | Kind::Role | Kind::Layer | Kind::Skipped => {
+            properties
+        }
     };
     Ok(Resource { kind, properties })
 }

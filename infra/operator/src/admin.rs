@@ -9,6 +9,7 @@ use sparkle_core::{
     id::UserId,
     policy::{Allowance, Policy, Tier},
     price::Catalogue,
+    profile::{Adjustment, DAILY_CAP_MAX, FLAME_LEVEL_MAX, Percent, UserContext},
     unit::MicroUsd,
 };
 
@@ -29,6 +30,8 @@ pub enum Admin {
     },
     /// Give a learner limits of their own; `tier` in place of one goes back to that of the tier
     Limit(Limit),
+    /// Show who a learner is, and set what they may not set themselves; no quota follows from it
+    Profile(Known),
     /// Have no model asked for a learner; what runs is not cut short
     Suspend(Learner),
     /// Let a learner go on who was suspended
@@ -86,6 +89,23 @@ pub struct Limit {
     month_usd: Option<Own>,
 }
 
+/// What is known of one learner, and what of it is to be changed.
+#[derive(Debug, Args)]
+pub struct Known {
+    /// The learner's id
+    #[arg(value_parser = user_id)]
+    user: UserId,
+    /// From 3 on the app treats them as a pro
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(..=i64::from(FLAME_LEVEL_MAX)))]
+    flame_level: Option<u32>,
+    /// In percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    flame_brightness: Option<Percent>,
+    /// So many times a day the app turns to them by itself
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(..=i64::from(DAILY_CAP_MAX)))]
+    daily_cap: Option<u32>,
+}
+
 /// A limit of a learner's own, or that of the tier.
 #[derive(Debug, Clone, Copy)]
 struct Own(Option<u64>);
@@ -133,6 +153,7 @@ impl<W: Write> Desk<'_, W> {
                 self.tables.accounts.resume(&user).await?;
                 self.show(&user).await
             }
+            Admin::Profile(known) => self.profile(&known).await,
             Admin::Policy(document) => self.policy(document).await,
             Admin::Models(document) => self.models(document).await,
             Admin::Stop => {
@@ -149,6 +170,21 @@ impl<W: Write> Desk<'_, W> {
             }
             Admin::Erase(Learner { user }) => self.erase(&user, pseudonym).await,
         }
+    }
+
+    async fn profile(&mut self, known: &Known) -> anyhow::Result<()> {
+        let tables = self.tables;
+        let adjustment = Adjustment {
+            flame_level: known.flame_level,
+            flame_brightness: known.flame_brightness,
+            daily_cap: known.daily_cap,
+        };
+        let adjust = |context: &mut UserContext| context.adjust(&adjustment);
+        let beside = (&tables.rates, &tables.accounts);
+        let changing = tables
+            .profiles
+            .change(&known.user, adjust, beside, self.now);
+        standing::write_profile(&changing.await?, self.out)
     }
 
     async fn policy(&mut self, document: Document) -> anyhow::Result<()> {
@@ -258,6 +294,11 @@ impl Limit {
     }
 }
 
+fn percent(text: &str) -> Result<Percent, String> {
+    let percent = text.parse().ok().and_then(Percent::new);
+    percent.ok_or_else(|| "a whole number from 0 to 100".to_owned())
+}
+
 fn tokens(text: &str) -> Result<Own, String> {
     if text == "tier" {
         return Ok(Own(None));
@@ -317,6 +358,9 @@ mod tests {
             &["admin", "limit", "ann", "--day-usd", "1,5"],
             &["admin", "suspend", ""],
             &["admin", "tier", "ann", "gold"],
+            &["admin", "profile", "ann", "--flame-level", "101"],
+            &["admin", "profile", "ann", "--flame-brightness", "101"],
+            &["admin", "profile", "ann", "--nickname", "Ann"],
             &["costs", "--days", "0"],
             &["costs", "--by", "hour"],
         ] {

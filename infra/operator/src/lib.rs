@@ -1,11 +1,12 @@
 //! What an operator does: `sparkle admin` decides what learners may spend, shows and erases what is known of
-//! one; `sparkle costs` shows what was spent.
+//! one; `sparkle costs` shows what was spent; `sparkle cache` shows the answers that are kept, and removes them.
 //!
 //! Who runs it needs AWS credentials that may use the tables; nothing else says who an operator is. Credentials,
 //! region and the tables' names come from the environment (`sparkle_aws::config`); for a local stack `sparkle`
 //! sets them.
 
 mod admin;
+mod cache;
 mod costs;
 mod erase;
 mod grid;
@@ -19,6 +20,7 @@ use sparkle_aws::boot::Aws;
 use sparkle_core::{id::UserId, unit::Timestamp};
 
 pub use admin::Admin;
+pub use cache::Cache;
 pub use costs::Costs;
 use tables::Tables;
 
@@ -39,6 +41,9 @@ pub enum Command {
     Admin(Admin),
     /// What was spent, by day, learner and model, or otherwise
     Costs(Costs),
+    /// Show or remove the answers that are kept for who asks the same
+    #[command(subcommand)]
+    Cache(Cache),
 }
 
 /// What a command needs beside its words.
@@ -64,6 +69,7 @@ pub async fn run(
     match command {
         Command::Admin(admin) => Desk { tables, now, out }.administer(admin, pseudonym).await,
         Command::Costs(costs) => costs::print(&tables.ledger, &costs, now, out).await,
+        Command::Cache(cache) => cache::run(&tables.answers, cache, now, out).await,
     }
 }
 

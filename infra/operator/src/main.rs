@@ -1,4 +1,4 @@
-//! `sparkle admin` and `sparkle costs`, which `sparkle` hands over to this program.
+//! `sparkle admin`, `sparkle costs` and `sparkle cache`, which `sparkle` hands over to this program.
 
 use std::{io::Write, process::ExitCode};
 

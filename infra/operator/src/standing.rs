@@ -1,10 +1,11 @@
-//! How things stand, for an operator to read: a learner's account, the models that are offered.
+//! How things stand, for an operator to read: a learner's account and profile, the models that are offered.
 
 use std::io::Write;
 
 use sparkle_core::{
     id::UserId,
     price::Catalogue,
+    profile::{Analytics, Percent, UserContext},
     quota::{Account, Fund, window},
     unit::{MicroUsd, Timestamp, grouped},
 };
@@ -56,6 +57,43 @@ pub(crate) fn write_account(
     }
     grid.write(out)?;
     Ok(writeln!(out, "in the time zone {}", account.zone)?)
+}
+
+/// Prints who a learner is and how they like to be taught.
+pub(crate) fn write_profile(context: &UserContext, out: &mut impl Write) -> anyhow::Result<()> {
+    let analytics = Analytics::of(context);
+    let preferences = &context.preferences;
+    let slots: Vec<String> = context
+        .active_slots
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let is_pro = if context.is_pro() { "yes" } else { "no" };
+    writeln!(
+        out,
+        "{}: version {} of the profile",
+        context.user_id, context.version
+    )?;
+    let percent = |percent: Percent| format!("{} %", percent.get());
+    let mut grid = Grid::new(2, ["", ""]);
+    for (name, value) in [
+        ("nickname", context.nickname.clone()),
+        ("time zone", context.timezone.clone()),
+        ("language", context.language.clone()),
+        ("persona", context.persona_type.clone()),
+        ("depth", percent(preferences.depth)),
+        ("curiosity", percent(preferences.curiosity)),
+        ("active slots", slots.join(", ")),
+        ("daily cap", context.daily_cap.to_string()),
+        ("flame level", preferences.flame_level.to_string()),
+        ("flame brightness", percent(preferences.flame_brightness)),
+        ("pro in the app", is_pro.to_owned()),
+        ("engagement", analytics.engagement_level.as_str().to_owned()),
+        ("came by", context.registration_source.clone()),
+    ] {
+        grid.row([name.to_owned(), value]);
+    }
+    Ok(grid.write(out)?)
 }
 
 /// Prints the models that a list offers, at the prices of a moment.

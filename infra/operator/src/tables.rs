@@ -5,9 +5,10 @@ use sparkle_aws::{
     boot::Aws,
     config::ConfigError,
     table::{
-        TableError, accounts::Accounts, belongings::Belongings, connections::Connections,
-        conversations::Conversations, intents::Intents, leases::Leases, ledger::Ledger,
-        policies::Policies, rates::Arrivals, summaries::Summaries, turns::Turns,
+        TableError, accounts::Accounts, answers::Answers, belongings::Belongings,
+        connections::Connections, conversations::Conversations, intents::Intents, leases::Leases,
+        ledger::Ledger, policies::Policies, profiles::Profiles, rates::Arrivals,
+        summaries::Summaries, turns::Turns,
     },
 };
 use sparkle_core::{id::UserId, unit::Timestamp};
@@ -15,13 +16,15 @@ use sparkle_core::{id::UserId, unit::Timestamp};
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) accounts: Accounts,
+    pub(crate) answers: Answers,
     pub(crate) policies: Policies,
     pub(crate) intents: Intents,
     pub(crate) ledger: Ledger,
+    pub(crate) profiles: Profiles,
+    pub(crate) rates: Arrivals,
     connections: Connections,
     conversations: Conversations,
     leases: Leases,
-    rates: Arrivals,
     summaries: Summaries,
     turns: Turns,
 }
@@ -30,9 +33,11 @@ impl Tables {
     pub(crate) fn open(aws: &Aws) -> Result<Self, ConfigError> {
         Ok(Self {
             accounts: Accounts::open(aws)?,
+            answers: Answers::open(aws)?,
             policies: Policies::open(aws)?,
             intents: Intents::open(aws)?,
             ledger: Ledger::open(aws)?,
+            profiles: Profiles::open(aws)?,
             connections: Connections::open(aws)?,
             conversations: Conversations::open(aws)?,
             leases: Leases::open(aws)?,
@@ -54,11 +59,14 @@ impl Tables {
         Ok(vec![
             ("leases", leases),
             ("summaries", self.summaries.belongings(user).await?),
+            ("answers", self.answers.belongings(user).await?),
             ("frames", frames),
             ("turns", turns),
             ("messages", messages),
             ("conversations", sessions),
             ("connections", self.connections.belongings(user).await?),
+            ("profiles", self.profiles.belongings(user).await?),
+            // After the profile: its stamp goes, and with it what instances keep of the learner.
             ("rates", self.rates.belongings(user).await?),
         ])
     }

@@ -19,12 +19,22 @@
 //! | `SPARKLE_SUMMARY_API_KEY`, `SPARKLE_SUMMARY_API_KEY_SECRET_NAME` | the key of `SPARKLE_SUMMARY_BASE_URL`, or the key's name in Secrets Manager |
 //! | `SPARKLE_SUMMARY_TOKENS_MAX` | longest summary, 512 tokens if unset |
 //! | `SPARKLE_SUMMARY_BACKLOG_MAX` | orders for summaries that may wait before no more are given, 1,000 if unset |
+//! | `SPARKLE_CACHE_DAYS` | how long answers are kept, 7 days if unset |
+//! | `SPARKLE_CACHE_SHARED` | `1` lets answers that hold nothing of a learner be given to others |
+//! | `SPARKLE_CACHE_WRONG_PERCENT_MAX` | of a hundred answers that are served for other words how many may be wrong, with 95 % confidence, before none is; 10 if unset |
+//! | `SPARKLE_CACHE_WEIGHTS` | the folder of the bundled model; if unset, only the same question is found |
+//! | `SPARKLE_CACHE_VERSION` | another number, and no answer of before is found; 1 if unset |
+//! | `SPARKLE_EMBEDDING_BASE_URL` | an OpenAI-compatible endpoint of vectors, or `bedrock`; if unset, they are the bundled model's |
+//! | `SPARKLE_EMBEDDING_MODEL`, `SPARKLE_EMBEDDING_DIMENSION` | its model, and how many numbers its vectors have, 1,024 if unset |
+//! | `SPARKLE_EMBEDDING_API_KEY`, `SPARKLE_EMBEDDING_API_KEY_SECRET_NAME` | its key, or the key's name in Secrets Manager |
 //! | `SPARKLE_RATE_PER_SECOND`, `SPARKLE_RATE_BURST` | frames that a learner may send |
 //! | `SSL_CERT_FILE` | a file of the only root certificates to trust; if unset, those that are compiled in |
 //! | `RUST_LOG` | levels of logs, `info` if unset |
 //! | `AWS_*` | region, credentials and endpoints, as in every AWS SDK, but no profiles |
 
-use sparkle_core::price::PriceListError;
+use std::time::Duration;
+
+use sparkle_core::{cache::sought, price::PriceListError};
 
 /// The environment is not what this function needs.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +76,23 @@ pub fn offered_models() -> String {
     let of_endpoint = || optional("SPARKLE_LLM_BASE_URL").map(|_| "gpt-4o-mini".to_owned());
     let offered = optional("SPARKLE_LLM_MODEL").or_else(of_endpoint);
     offered.unwrap_or_default()
+}
+
+/// What operators have decided about the answer cache.
+///
+/// # Errors
+/// [`ConfigError::NotANumber`].
+pub fn cache() -> Result<sought::Settings, ConfigError> {
+    let default = sought::Settings::default();
+    let days = positive_or_unset("SPARKLE_CACHE_DAYS")?;
+    let life = days.map(|days| Duration::from_hours(24).saturating_mul(days));
+    Ok(sought::Settings {
+        version: positive_or_unset("SPARKLE_CACHE_VERSION")?.unwrap_or(default.version),
+        is_shared: optional("SPARKLE_CACHE_SHARED").as_deref() == Some("1"),
+        life: life.unwrap_or(default.life),
+        wrong_percent_max: positive_or_unset("SPARKLE_CACHE_WRONG_PERCENT_MAX")?
+            .unwrap_or(default.wrong_percent_max),
+    })
 }
 
 /// A variable, if it is set and not empty.

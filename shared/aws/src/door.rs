@@ -10,6 +10,7 @@ use sparkle_core::{
     },
     id::{StreamId, TraceId},
     notice::{self, Language},
+    profile::Stamp,
     unit::Timestamp,
 };
 use sparkle_wire::frame::{self, FrameError};
@@ -47,6 +48,8 @@ pub struct Asked<'a> {
     pub destination: &'a Destination,
     /// What it asks.
     pub frame: &'a ClientFrame,
+    /// Of the learner's profile at this moment.
+    pub profile_stamp: Option<Stamp>,
     /// Its own, or one made for it.
     pub trace_id: TraceId,
     /// When it came.
@@ -92,8 +95,8 @@ impl Door {
             (_, Rate::Exceeded { retry_after }) => {
                 Some(refusal(&decoded, ErrorCode::RateLimited).retry_in(retry_after))
             }
-            (Err(error), Rate::Within) => Some(unreadable(error)),
-            (Ok((_, frame)), Rate::Within) => {
+            (Err(error), Rate::Within(_)) => Some(unreadable(error)),
+            (Ok((_, frame)), Rate::Within(profile_stamp)) => {
                 let trace_id = frame.trace_id.clone().unwrap_or_else(|| {
                     let (user, request) = (identity.user_id.as_str(), frame.request_id.as_str());
                     TraceId::derived_from(&[user, request, &now.unix_ms().to_string()])
@@ -104,6 +107,7 @@ impl Door {
                     identity: &identity,
                     destination: &destination,
                     frame,
+                    profile_stamp,
                     trace_id,
                     now,
                 };
@@ -260,6 +264,7 @@ impl Asked<'_> {
 fn language(frame: &ClientFrame) -> Language {
     match &frame.request {
         Request::Chat(chat) => Language::of_tag(&chat.language),
+        Request::Lookup(lookup) => Language::of_tag(&lookup.language),
         _ => Language::default(),
     }
 }

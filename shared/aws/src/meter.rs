@@ -38,6 +38,8 @@ use crate::{
     },
 };
 
+mod embedding;
+
 /// How often a settlement is tried that meets with other calls of the same learner.
 const TRIES_MAX: u32 = 12;
 /// How long a settlement is tried at most: who waits for it has a turn or an order to end. Each try may take as
@@ -143,26 +145,33 @@ pub struct Usage {
     pub estimated: bool,
 }
 
-/// A bill that takes the place of what is held, in a transaction with what else ends with the call.
+/// A bill, in a transaction with what else ends with the call.
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Settlement<'a> {
     pub meter: &'a Meter,
-    pub purse: &'a Purse,
+    /// What is held, whose place the bill takes; none where nothing was spent.
+    pub purse: Option<&'a Purse>,
     pub bill: &'a Bill,
 }
 
 impl Settlement<'_> {
-    pub(crate) fn writes(&self, now: Timestamp) -> Result<[TransactWriteItem; 2], BuildError> {
+    pub(crate) fn writes(&self, now: Timestamp) -> Result<Vec<TransactWriteItem>, BuildError> {
         let Meter {
             accounts, intents, ..
         } = self.meter;
-        intents.settling(accounts, self.bill, &self.purse.held, now)
+        match self.purse {
+            Some(purse) => intents.settling(accounts, self.bill, &purse.held, now),
+            None => Ok(vec![intents.noting(self.bill, now)?]),
+        }
     }
 
     /// Stands for this settlement and no other.
     pub(crate) fn digest(&self) -> String {
-        let held = self.purse.held.amount;
+        let held = self
+            .purse
+            .map(|purse| purse.held.amount)
+            .unwrap_or_default();
         let tokens = self.bill.call.tokens;
         let numbers = [
             held.tokens,
@@ -573,6 +582,7 @@ impl Plan<'_> {
                 saved_tokens: 0,
             },
             destination: self.destination.cloned(),
+            served: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::{
 use crate::{boot::Aws, config, failure::Failure};
 
 pub mod accounts;
+pub mod answers;
 pub mod belongings;
 pub mod connections;
 pub mod conversations;
@@ -23,6 +24,7 @@ pub mod intents;
 pub mod leases;
 pub mod ledger;
 pub mod policies;
+pub mod profiles;
 pub mod rates;
 pub mod summaries;
 pub mod turns;

@@ -4,23 +4,28 @@
 //! within its limits, ids well formed, enumerations closed.
 
 use crate::{
+    cache::entry::Origin,
     id::{ConnectionId, RequestId, SessionId, StreamId, TraceId, UserId},
     policy::Tier,
     price::Model,
+    profile::{Manner, UserContext},
     unit::Timestamp,
 };
 
 mod error;
 mod metering;
 mod request;
+mod whole;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use metering::{Alert, AlertKind, Budget, Period, Quota, Usage, UsageReport, Window};
 pub use request::{
-    CachePolicy, Chat, ClientFrame, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX,
-    Request, SessionsRequest, TITLE_BYTES_MAX, USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX,
-    USAGE_MONTHS_MAX,
+    COMMENT_BYTES_MAX, CachePolicy, Chat, ClientFrame, Feedback, Lookup, MESSAGE_BYTES_MAX,
+    PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Rating, Request, SessionsRequest, TARGET_ID_BYTES_MAX,
+    TITLE_BYTES_MAX, Target, USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX, USAGE_MONTHS_MAX, is_label,
+    is_language,
 };
+pub use whole::{deltas, last_frames};
 
 /// How a frame is written: each side answers in the one the other last used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -175,12 +180,27 @@ pub enum Body {
     Quota(Quota),
     /// What was used and what it cost.
     UsageReport(UsageReport),
+    /// What the tutor knows of who asks.
+    Profile(Box<UserContext>),
+    /// Whether there is an answer already, and which.
+    LookupResult(Option<Found>),
     /// A limit comes near or is reached; nobody asked.
     Alert(Alert),
     /// Somebody is there.
     Pong,
     /// The request was refused, or its answer failed.
     Error(ErrorBody),
+}
+
+/// An answer that was given before to a question that asks the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How alike the two questions are.
+    pub origin: Origin,
+    /// The answer.
+    pub text: String,
+    /// How long ago it was given, in s.
+    pub age_seconds: u32,
 }
 
 /// The request is accepted and will be answered.
@@ -212,6 +232,8 @@ pub struct Done {
     pub response_id: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Where it came from.
+    pub origin: Origin,
     /// Whether a summary stood for the older part of the conversation.
     pub summary_used: bool,
 }
@@ -323,6 +345,10 @@ pub struct TurnJob {
     pub accepted_at: Timestamp,
     /// What the learner's token said then.
     pub tier: Tier,
+    /// What the answer cache may do.
+    pub cache: CachePolicy,
+    /// How the learner's profile wanted it answered then; none from a release that knew no profiles.
+    pub manner: Option<Manner>,
 }
 
 impl TurnJob {

@@ -115,6 +115,18 @@ impl CallGroup {
     }
 }
 
+impl CallId {
+    /// The call that places a turn's question among others. No call of its group is called so.
+    pub fn embedding(user: &UserId, request: &RequestId, at: Timestamp) -> Self {
+        let at = at.unix_ms().to_string();
+        let digest = digest(&[user.as_str(), request.as_str(), &at]);
+        Self(format!(
+            "embedding.{}",
+            digest.get(..24).unwrap_or_default()
+        ))
+    }
+}
+
 impl SessionId {
     /// The session that a request without one starts: the same on every copy of the request.
     pub fn started_by(user: &UserId, request: &RequestId) -> Self {

@@ -1,7 +1,8 @@
 //! What one call of a model was for, consumed and cost: a line of the ledger (R-METER-5).
 
 use crate::{
-    frame::Destination,
+    cache::entry::Place,
+    frame::{Destination, TurnJob},
     id::{CallId, RequestId, SessionId, TraceId, UserId},
     quota::Amount,
     unit::{MicroUsd, Timestamp, TokenUsage},
@@ -86,6 +87,13 @@ pub struct Call {
     pub saved_tokens: u32,
 }
 
+impl Call {
+    /// Whether nothing was called, since the answer was there already.
+    pub fn is_hit(&self) -> bool {
+        self.saved_tokens > 0 && self.tokens.total() == 0
+    }
+}
+
 /// A call on its way into the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bill {
@@ -93,6 +101,8 @@ pub struct Bill {
     pub call: Call,
     /// Where an alert goes that it sets off; none where nobody is connected.
     pub destination: Option<Destination>,
+    /// Where the answer was kept that stood for the call, if none was made.
+    pub served: Option<Place>,
 }
 
 /// What is no bill of an outside producer.
@@ -114,6 +124,35 @@ const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Bill {
+    /// Of a turn that was answered by what was kept: no call, but a line that says what it would have taken.
+    pub fn saved(
+        turn: &TurnJob,
+        id: CallId,
+        place: &Place,
+        saved: TokenUsage,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            call: Call {
+                id,
+                source: String::new(),
+                user_id: turn.user_id.clone(),
+                session_id: Some(turn.session_id.clone()),
+                request_id: Some(turn.request_id.clone()),
+                trace_id: Some(turn.trace_id.clone()),
+                model: turn.model.clone(),
+                purpose: Purpose::Chat,
+                tokens: TokenUsage::default(),
+                estimated: false,
+                cost: Some(MicroUsd::default()),
+                settled_at: at,
+                saved_tokens: saved.total(),
+            },
+            destination: Some(turn.destination.clone()),
+            served: Some(place.clone()),
+        }
+    }
+
     /// Whether a bill can be true, whoever sent it.
     ///
     /// # Errors
@@ -172,6 +211,7 @@ mod tests {
                 saved_tokens: 0,
             },
             destination: None,
+            served: None,
         }
     }
 

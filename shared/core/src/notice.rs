@@ -17,6 +17,14 @@ pub enum Language {
 }
 
 impl Language {
+    /// The word in storage and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chinese => "zh",
+            Self::English => "en",
+        }
+    }
+
     /// The best one for a BCP 47 tag; Chinese for none.
     pub fn of_tag(tag: &str) -> Self {
         let is_chinese =

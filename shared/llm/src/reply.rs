@@ -42,6 +42,8 @@ pub enum FinishReason {
     ToolCalls,
     /// The provider's filter stopped it.
     ContentFilter,
+    /// It is complete, and says that the model will not answer.
+    Refused,
 }
 
 impl FinishReason {
@@ -52,6 +54,7 @@ impl FinishReason {
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",
+            Self::Refused => "refusal",
         }
     }
 }

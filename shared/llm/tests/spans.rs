@@ -84,7 +84,7 @@ async fn spans_have_the_conventional_names_and_no_text_or_key() {
         r#""gen_ai.provider.name":"openai""#,
         r#""gen_ai.request.model":"test-model""#,
         r#""gen_ai.request.max_tokens":10"#,
-        r#""gen_ai.response.id":"scripted""#,
+        r#""gen_ai.response.id":"scripted-1""#,
         r#""gen_ai.response.finish_reasons":"stop""#,
         r#""gen_ai.usage.input_tokens":11"#,
         r#""gen_ai.usage.output_tokens":7"#,

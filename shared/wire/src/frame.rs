@@ -14,9 +14,12 @@ mod decode;
 mod deflate;
 mod encode;
 mod inplace;
+mod profile;
 
-pub use decode::{FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, decode};
-pub use encode::{decode_stored, encode, encode_payload, encode_stored, stored_text};
+pub use decode::{
+    FRAME_BYTES_MAX, FrameError, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, check_lookup, decode,
+};
+pub use encode::{decode_stored, encode, encode_payload, encode_stored, stored, stored_text};
 
 /// The protocol's version.
 pub const VERSION: &str = "2.0";

@@ -3,10 +3,12 @@
 use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use sparkle_core::{
-    frame::{Codec, Destination, Encoding, Format, TurnJob},
+    cache::entry::{Namespace, Place, Scope},
+    frame::{CachePolicy, Codec, Destination, Encoding, Format, TurnJob},
     id::{self, CallId, ConnectionId, InvalidId, RequestId, SessionId, TraceId, UserId},
     ledger::{Bill, Call, Purpose},
     policy::Tier,
+    profile::{Level, Manner, Personal, Style},
     summary::SummaryJob,
     unit::{MicroUsd, Timestamp, TokenUsage},
 };
@@ -56,6 +58,8 @@ pub fn encode_turn(turn: &TurnJob) -> String {
         accepted_at: turn.accepted_at.unix_ms(),
         encoding: turn.destination.format.encoding.as_str().to_owned(),
         tier: turn.tier.as_str().to_owned(),
+        cache: turn.cache.as_str().to_owned(),
+        manner: turn.manner.as_ref().map(manner_message),
     };
     BASE64.encode_to_string(message.encode_to_vec())
 }
@@ -81,7 +85,32 @@ pub fn decode_turn(body: &str) -> Result<TurnJob, JobError> {
         trace_id: TraceId::parse(&message.trace_id)?,
         accepted_at: Timestamp::from_unix_ms(message.accepted_at),
         tier: Tier::of_word(&message.tier),
+        // A word that this release does not know asks for the least.
+        cache: CachePolicy::parse(&message.cache).unwrap_or(CachePolicy::Bypass),
+        manner: message.manner.as_ref().map(manner),
     })
+}
+
+fn manner_message(manner: &Manner) -> job::Manner {
+    let Manner { style, personal } = manner;
+    let nickname = personal.as_ref().map_or("", Personal::nickname);
+    job::Manner {
+        language: style.language.clone(),
+        persona: style.persona.clone(),
+        depth: style.depth.as_str().to_owned(),
+        curiosity: style.curiosity.as_str().to_owned(),
+        nickname: nickname.to_owned(),
+    }
+}
+
+fn manner(message: &job::Manner) -> Manner {
+    let style = Style {
+        depth: Level::of_word(&message.depth),
+        curiosity: Level::of_word(&message.curiosity),
+        ..Style::default().asked(&message.language, &message.persona)
+    };
+    let personal = Personal::of(&message.nickname);
+    Manner { style, personal }
 }
 
 fn destination(
@@ -117,7 +146,11 @@ pub fn codec_of_word(word: &str) -> Option<Codec> {
 pub const BILL_VERSION: u32 = 1;
 /// Writes a call of a model as an SQS body, at most about 1 KB.
 pub fn encode_bill(bill: &Bill) -> String {
-    let Bill { call, destination } = bill;
+    let Bill {
+        call,
+        destination,
+        served,
+    } = bill;
     let (connection_id, codec, encoding) = match destination {
         Some(to) => (
             to.connection_id.as_str(),
@@ -149,6 +182,7 @@ pub fn encode_bill(bill: &Bill) -> String {
         codec: codec.to_owned(),
         encoding: encoding.to_owned(),
         source: call.source.clone(),
+        served: served.as_ref().map_or_else(String::new, place_word),
     };
     BASE64.encode_to_string(message.encode_to_vec())
 }
@@ -203,7 +237,41 @@ pub fn decode_bill(body: &str) -> Result<Bill, JobError> {
         settled_at: Timestamp::from_unix_ms(message.settled_at),
         saved_tokens: message.saved_tokens,
     };
-    Ok(Bill { call, destination })
+    let served = match call.source.as_str() {
+        "" => place_of_word(&message.served, &call.user_id),
+        _ => None,
+    };
+    Ok(Bill {
+        call,
+        destination,
+        served,
+    })
+}
+
+/// A place of the cache as one word, in jobs and stored items. It does not say whose it is: a learner's own
+/// answers are those of who pays.
+pub fn place_word(place: &Place) -> String {
+    let scope = match place.scope {
+        Scope::Learner(_) => "learner",
+        Scope::Everybody => "everybody",
+    };
+    format!("{scope}/{}/{}", place.namespace.as_str(), place.digest)
+}
+
+/// The place that a word stands for, where `payer` paid or was spared it; none if it is none.
+pub fn place_of_word(word: &str, payer: &UserId) -> Option<Place> {
+    let (scope, place) = word.split_once('/')?;
+    let (namespace, digest) = place.split_once('/')?;
+    let scope = match scope {
+        "learner" => Scope::Learner(payer.clone()),
+        "everybody" => Scope::Everybody,
+        _ => return None,
+    };
+    Some(Place {
+        scope,
+        namespace: Namespace::parse(namespace)?,
+        digest: digest.to_owned(),
+    })
 }
 
 /// The version of [`SummaryJob`] messages that this release writes and reads.

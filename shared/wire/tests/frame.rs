@@ -5,14 +5,16 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use sparkle_core::{
+    cache::entry::{Origin, Similarity},
     frame::{
         Ack, AlertKind, Body, Budget, Codec, Done, Encoding, ErrorCode, FinishReason, Format,
-        HistoryEntry, Period, Quota, Request, ServerFrame, SessionEntry, Speaker, State, Usage,
-        UsageReport, Window,
+        Found, HistoryEntry, Period, Quota, Request, ServerFrame, SessionEntry, Speaker, State,
+        Usage, UsageReport, Window,
     },
     id::{RequestId, SessionId, StreamId, TraceId, UserId},
     notice::{self, Language},
     price::Catalogue,
+    profile::{Adjustment, Change, Draft, UserContext},
     unit::{MicroUsd, Timestamp, TokenUsage},
 };
 use sparkle_wire::frame::{FRAME_BYTES_MAX, decode, decode_stored, encode, encode_stored};
@@ -78,6 +80,7 @@ fn question() -> HistoryEntry {
 }
 
 /// One frame of every type.
+#[expect(clippy::too_many_lines, reason = "there are many types")]
 fn one_of_each() -> Vec<ServerFrame> {
     let entry = question();
     let session = SessionEntry {
@@ -89,6 +92,7 @@ fn one_of_each() -> Vec<ServerFrame> {
     let done = Done {
         response_id: "x-1".to_owned(),
         finish_reason: FinishReason::Stop,
+        origin: Origin::Model,
         summary_used: false,
     };
     let session_id = SessionId::parse("s1").unwrap();
@@ -131,6 +135,7 @@ fn one_of_each() -> Vec<ServerFrame> {
         }),
         answer(Body::Quota(quota())),
         answer(Body::UsageReport(report())),
+        answer(Body::Profile(Box::new(profile()))),
         ServerFrame::unasked(Body::Alert(notice::alert(
             AlertKind::BudgetDay,
             80,
@@ -138,6 +143,9 @@ fn one_of_each() -> Vec<ServerFrame> {
             100_000_000,
             Language::English,
         ))),
+        answer(Body::LookupResult(None)),
+        found(Origin::Exact),
+        found(Origin::Semantic(Similarity::of_ten_thousandths(9_650))),
         answer(Body::Pong),
         answer(Body::Error(notice::error_in(
             ErrorCode::TooLarge,
@@ -145,6 +153,23 @@ fn one_of_each() -> Vec<ServerFrame> {
             Language::English,
         ))),
     ]
+}
+
+fn profile() -> UserContext {
+    let draft = Draft {
+        nickname: "小明".to_owned(),
+        depth: Some(80),
+        active_slots: vec!["19:00-21:30".to_owned()],
+        ..Draft::default()
+    };
+    let mut profile = UserContext::unknown(UserId::parse("ann").unwrap());
+    Change::of(&draft).unwrap().apply(&mut profile);
+    profile.adjust(&Adjustment {
+        flame_level: Some(3),
+        ..Adjustment::default()
+    });
+    profile.version = 2;
+    profile
 }
 
 fn usage() -> Usage {
@@ -158,6 +183,14 @@ fn usage() -> Usage {
         cost: MicroUsd::new(21),
         saved_tokens: 0,
     }
+}
+
+fn found(origin: Origin) -> ServerFrame {
+    answer(Body::LookupResult(Some(Found {
+        origin,
+        text: "导数是变化率。".to_owned(),
+        age_seconds: 3_600,
+    })))
 }
 
 fn quota() -> Quota {
@@ -366,6 +399,74 @@ fn a_question_about_tokens_and_money_is_read_from_either_codec() {
     }
 }
 
+/// Written by hand, byte by byte.
+const PROTOBUF_CHANGE: &str =
+    "CgMyLjASDnByb2ZpbGUudXBkYXRlGiMKA0FubhIDVVRDKAA6CzA3OjAwLTA4OjAwQghsYW5ndWFnZSoCcjU=";
+/// Fields that are present, also where they hold nothing.
+const PROTOBUF_FOREIGN: [(&str, &str); 5] = [
+    ("user_id", "CgMyLjASDnByb2ZpbGUudXBkYXRlGgVKA2FubioCcjU="),
+    ("is_pro", "CgMyLjASDnByb2ZpbGUudXBkYXRlGgJQACoCcjU="),
+    ("flame_level", "CgMyLjASDnByb2ZpbGUudXBkYXRlGgJYBSoCcjU="),
+    (
+        "flame_brightness",
+        "CgMyLjASDnByb2ZpbGUudXBkYXRlGgJgACoCcjU=",
+    ),
+    ("daily_cap", "CgMyLjASDnByb2ZpbGUudXBkYXRlGgJoCSoCcjU="),
+];
+
+#[test]
+fn a_change_of_a_profile_is_read_from_either_codec_and_what_is_empty_is_no_change() {
+    let draft = Draft {
+        nickname: "Ann".to_owned(),
+        timezone: "UTC".to_owned(),
+        depth: Some(0),
+        active_slots: vec!["07:00-08:00".to_owned()],
+        reset: vec!["language".to_owned()],
+        ..Draft::default()
+    };
+    let asked = Change::of(&draft).unwrap();
+    let json = change(
+        r#"{"nickname":"Ann","timezone":"UTC","persona_type":"","depth":0,"curiosity":null,
+            "active_slots":["07:00-08:00"],"reset":["language"],"user_id":null}"#,
+    );
+    for text in [&*json, PROTOBUF_CHANGE] {
+        let request = decode(text).unwrap().1.request;
+        assert_eq!(request, Request::ChangeProfile(asked.clone()), "{text}");
+    }
+    for kind in ["profile.get", "profile.update"] {
+        let text = format!(r#"{{"version":"2.0","type":"{kind}","request_id":"r5"}}"#);
+        assert_eq!(decode(&text).unwrap().1.request.name(), kind);
+    }
+}
+
+#[test]
+fn what_is_not_a_learners_to_write_is_refused_by_its_name_in_either_codec() {
+    let json = [
+        ("user_id", "\"ann\""),
+        ("user_id", "\"\""),
+        ("is_pro", "true"),
+        ("is_pro", "false"),
+        ("flame_level", "5"),
+        ("flame_brightness", "0"),
+        ("daily_cap", "100"),
+    ];
+    let json = json.map(|(field, value)| {
+        let payload = format!(r#"{{"nickname":"Ann","{field}":{value}}}"#);
+        (field, change(&payload))
+    });
+    let protobuf = PROTOBUF_FOREIGN.map(|(field, text)| (field, text.to_owned()));
+    for (field, text) in json.into_iter().chain(protobuf) {
+        let error = decode(&text).unwrap_err();
+        let path = format!("payload.{field}");
+        let found = (error.code, error.field);
+        assert_eq!(found, (ErrorCode::InvalidArgument, Some(path)), "{text}");
+    }
+}
+
+fn change(payload: &str) -> String {
+    format!(r#"{{"version":"2.0","type":"profile.update","request_id":"r1","payload":{payload}}}"#)
+}
+
 #[test]
 fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
     let chat = |payload: &str| {
@@ -410,6 +511,13 @@ fn what_is_wrong_with_a_frame_is_told_by_code_and_field() {
         (r#"{"version":"2.0","type":"usage","request_id":"r1","payload":{"days":-1}}"#.into(), ErrorCode::InvalidArgument, Some("payload.days")),
         (r#"{"version":"2.0","type":"usage","request_id":"r1","payload":{"months":13}}"#.into(), ErrorCode::InvalidArgument, Some("payload.months")),
         (r#"{"version":"2.0","type":"quota","request_id":"r1","payload":[]}"#.into(), ErrorCode::InvalidArgument, Some("payload")),
+        (change(r#"{"timezone":"Mars/Olympus"}"#), ErrorCode::InvalidArgument, Some("payload.timezone")),
+        (change(r#"{"nickname":"a\nb"}"#), ErrorCode::InvalidArgument, Some("payload.nickname")),
+        (change(&format!(r#"{{"nickname":"{}"}}"#, "x".repeat(41))), ErrorCode::TooLarge, Some("payload.nickname")),
+        (change(r#"{"depth":101}"#), ErrorCode::InvalidArgument, Some("payload.depth")),
+        (change(r#"{"depth":"deep"}"#), ErrorCode::InvalidArgument, Some("payload.depth")),
+        (change(r#"{"active_slots":["noon"]}"#), ErrorCode::InvalidArgument, Some("payload.active_slots")),
+        (change(r#"{"reset":["flame_level"]}"#), ErrorCode::InvalidArgument, Some("payload.reset")),
         (r#"{"version":"2.0","type":"sessions","request_id":"r1","payload":{"action":"burn"}}"#.into(), ErrorCode::InvalidArgument, Some("payload.action")),
     ];
     for (text, code, field) in cases {

@@ -5,10 +5,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use sparkle_core::{
-    frame::{Codec, Destination, Encoding, Format, TurnJob},
+    cache::entry::{Ground, Namespace, Place, Scope, Standing},
+    frame::{CachePolicy, Codec, Destination, Encoding, Format, TurnJob},
     id::{CallId, ConnectionId, RequestId, SessionId, TraceId, UserId},
     ledger::{Bill, Call, Purpose},
     policy::Tier,
+    profile::{Level, Manner, Personal, Style},
     summary::SummaryJob,
     unit::{MicroUsd, Timestamp, TokenUsage},
 };
@@ -32,6 +34,14 @@ fn turn(format: Format) -> TurnJob {
         trace_id: TraceId::parse("4bf92f3577b34da6a3ce929d0e0e4736").unwrap(),
         accepted_at: Timestamp::from_unix_ms(1_764_000_000_000),
         tier: Tier::Pro,
+        cache: CachePolicy::Only,
+        manner: Some(Manner {
+            style: Style {
+                depth: Level::High,
+                ..Style::default().asked("en", "friend")
+            },
+            personal: Personal::of("小明"),
+        }),
     }
 }
 
@@ -56,6 +66,15 @@ fn what_is_written_is_read() {
             turn(format)
         );
     }
+}
+
+#[test]
+fn a_turn_without_a_manner_is_read_as_one_whose_learner_is_looked_up() {
+    let before = TurnJob {
+        manner: None,
+        ..turn(Format::default())
+    };
+    assert_eq!(decode_turn(&encode_turn(&before)).unwrap(), before);
 }
 
 #[test]
@@ -141,6 +160,7 @@ fn bill(purpose: Purpose) -> Bill {
             saved_tokens: 7,
         },
         destination: Some(turn(Format::default()).destination),
+        served: None,
     }
 }
 
@@ -152,6 +172,41 @@ fn least() -> Bill {
     (bill.call.trace_id, bill.call.cost, bill.destination) = (None, None, None);
     (bill.call.estimated, bill.call.saved_tokens) = (false, 0);
     bill
+}
+
+/// Of an answer that was kept.
+fn served(scope: Scope) -> Bill {
+    let ground = Ground {
+        version: 1,
+        instructions: &["Be patient."],
+        model: "gpt-4o-mini",
+        standing: Standing::Alone,
+    };
+    let place = Place {
+        scope,
+        namespace: Namespace::of(ground),
+        digest: "d1".to_owned(),
+    };
+    let turn = turn(Format::default());
+    let id = CallId::parse("r1.1").unwrap();
+    Bill::saved(
+        &turn,
+        id,
+        &place,
+        TokenUsage::bound(10, 0, 5),
+        turn.accepted_at,
+    )
+}
+
+#[test]
+fn a_bill_says_which_answer_was_served_and_only_ours_can() {
+    let own = served(Scope::Learner(UserId::parse("ann").unwrap()));
+    for bill in [own, served(Scope::Everybody)] {
+        let mut read = decode_bill(&encode_bill(&bill)).unwrap();
+        assert_eq!(read, bill);
+        "importer".clone_into(&mut read.call.source);
+        assert_eq!(decode_bill(&encode_bill(&read)).unwrap().served, None);
+    }
 }
 
 fn bills() -> Vec<Bill> {
@@ -192,7 +247,9 @@ fn a_cost_that_is_absent_or_negative_is_left_to_the_price_list() {
         (b"\x68\x00", Some(0)),
         (b"\x68\x05", Some(5)),
     ] {
-        let Bill { call, destination } = decode_bill(&outside(cost)).unwrap();
+        let Bill {
+            call, destination, ..
+        } = decode_bill(&outside(cost)).unwrap();
         assert_eq!(call.cost, meant.map(MicroUsd::new));
         assert_eq!((call.id.as_str(), &*call.source), ("c1", "abc"));
         assert_eq!(

@@ -14,6 +14,7 @@ use sparkle_core::{
     frame::{HistoryEntry, Speaker},
     id::RequestId,
     price::Model,
+    profile::Style,
     summary,
     unit::Timestamp,
 };
@@ -132,7 +133,10 @@ struct Window<'a> {
 
 impl<'a> Spoken<'a> {
     pub(crate) fn new(talk: &'a Talk) -> Result<Self> {
-        let instructions = Message::system(chat::instructions("", &talk.language));
+        let instructions = Message::system(chat::instructions(
+            &Style::default().asked(&talk.language, ""),
+            None,
+        ));
         let messages = talk.turns.iter().flat_map(|turn| {
             [
                 Message::user(&turn.question),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, thread};
 
 use anyhow::{Result, anyhow};
 use fastrand::Rng;
-use sparkle_core::{chat, summary};
+use sparkle_core::{chat, profile::Style, summary};
 use sparkle_llm::{Counter, Family, Message, Prompt};
 use sparkle_tests::bench::{against, say};
 
@@ -149,7 +149,10 @@ fn tally(
 fn prompt(language: &str, messages: &[&str], hostile: &[String], rng: &mut Rng) -> Prompt {
     let one = |rng: &mut Rng| piece(messages[rng.usize(..messages.len())], rng).to_owned();
     let role = ROLES[rng.usize(..ROLES.len())];
-    let mut said = vec![Message::system(chat::instructions(role, language))];
+    let mut said = vec![Message::system(chat::instructions(
+        &Style::default().asked(language, role),
+        None,
+    ))];
     if rng.usize(..5) == 0 {
         let notes: Vec<String> = (0..4).map(|_| one(rng)).collect();
         said.push(Message::system(summary::recalled(&notes.join(" "))));

@@ -5,6 +5,7 @@ use std::{iter, time::Duration};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sparkle_core::{
+    cache::entry::Origin,
     coalesce::Coalescer,
     frame::{Ack, Body, Codec, Done, Encoding, FinishReason, Format, ServerFrame, Usage},
     id::{RequestId, SessionId, StreamId, TraceId, UserId},
@@ -236,6 +237,7 @@ fn answer(
     let done = Body::Done(Done {
         response_id,
         finish_reason: FinishReason::Stop,
+        origin: Origin::Model,
         summary_used: false,
     });
     let text = |text: &String| Body::Delta {

@@ -33,6 +33,7 @@ pub(super) enum Kind {
     Table,
     Api,
     Role,
+    Layer,
     /// It means nothing locally.
     Skipped,
 }
@@ -48,6 +49,11 @@ pub(super) struct Resolver<'a> {
     open: RefCell<Vec<String>>,
     /// Who refers to whom.
     references: RefCell<BTreeSet<(String, String)>>,
+}
+
+/// The ARN of a layer's only version.
+pub(super) fn layer_arn(id: &str) -> String {
+    format!("arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{id}:1")
 }
 
 impl<'a> Resolver<'a> {
@@ -223,6 +229,7 @@ impl<'a> Resolver<'a> {
             _ if published.is_some() => Err(unresolved(place, name)),
             Kind::Queue => self.queue_url(id),
             Kind::Table => self.name(id),
+            Kind::Layer => Ok(layer_arn(id)),
             Kind::Api | Kind::Role | Kind::Skipped => Ok(id.to_owned()),
         }
     }
@@ -352,7 +359,7 @@ impl<'a> Resolver<'a> {
                     let ending = if is_fifo { ".fifo" } else { "" };
                     Ok(text("QueueName")?.unwrap_or_else(|| format!("{id}{ending}")))
                 }
-                Kind::Api | Kind::Role | Kind::Skipped => Ok(id.to_owned()),
+                Kind::Api | Kind::Role | Kind::Layer | Kind::Skipped => Ok(id.to_owned()),
             }
         })
     }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     AsyncRetries, Function, Table, Template, TemplateError, WebSocketApi, events,
-    intrinsics::{Kind, Resolver},
+    intrinsics::{Kind, Resolver, layer_arn},
     permissions,
-    properties::{Place, Properties},
+    properties::{Place, Properties, scalar},
 };
 use crate::sqs::{DeadLetter, DeduplicationScope, QueueSpec, ThroughputLimit};
 
@@ -17,7 +17,7 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
     let mut queues = BTreeMap::new();
     let mut tables = Vec::new();
     let mut apis = Vec::new();
-    let (mut roles, mut holders) = (BTreeMap::new(), Vec::new());
+    let (mut roles, mut holders, mut layers) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for id in order {
         let Some(resource) = resolver.resources.get(id) else {
             continue;
@@ -39,6 +39,10 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
                     permissions::of_role(&properties)?,
                 );
             }
+            Kind::Layer => {
+                let folder = properties.required_text("ContentUri")?;
+                layers.insert(layer_arn(id), folder);
+            }
             Kind::Queue => {
                 queues.insert(id, queue(id, &properties, resolver)?);
             }
@@ -48,6 +52,9 @@ pub(super) fn read(order: &[String], resolver: &Resolver<'_>) -> Result<Template
         }
     }
     resolver.check_circles()?;
+    for (function, (_, properties)) in functions.iter_mut().zip(&holders) {
+        function.layers = layers_of(properties, &layers)?;
+    }
     let count = apis.len();
     let (Some(api), 1) = (apis.pop(), count) else {
         return Err(TemplateError::ApiCount { count });
@@ -107,12 +114,28 @@ fn function(
             .number("MemorySize", 128..=10_240)?
             .unwrap_or(128),
         environment,
+        layers: Vec::new(),
         queue_sources: events.queues,
         stream_sources: events.streams,
         schedules: events.schedules,
         async_retries: async_retries(properties)?,
         concurrency_max: properties.number("ReservedConcurrentExecutions", 0..=1_000)?,
     })
+}
+
+/// The folders of a function's layers.
+fn layers_of(
+    properties: &Properties,
+    layers: &BTreeMap<String, String>,
+) -> Result<Vec<String>, TemplateError> {
+    let place = properties.place.below("Layers");
+    let folder = |layer: &Value| {
+        let folder = layers.get(&scalar(&place, layer)?);
+        folder
+            .cloned()
+            .ok_or_else(|| place.invalid("names a layer that is not in the template"))
+    };
+    properties.list("Layers")?.iter().map(folder).collect()
 }
 
 fn async_retries(properties: &Properties) -> Result<AsyncRetries, TemplateError> {

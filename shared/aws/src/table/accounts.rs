@@ -3,7 +3,7 @@
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
 //! | `user_id` | S, key | the learner |
-//! | `zone` | S | IANA name of the time zone of the next day |
+//! | `zone` | S | IANA name of the time zone of the next day: the profile's |
 //! | `day_zone` | S | the same of the day that runs |
 //! | `day` | S | name of the day that runs, such as `2026-11-24` |
 //! | `month` | S | name of the month that runs, such as `2026-11` |
@@ -46,6 +46,7 @@ use crate::{
 
 mod item;
 mod operator;
+mod zone;
 
 use item::{of_hold, of_window, stored};
 

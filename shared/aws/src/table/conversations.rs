@@ -62,7 +62,7 @@ pub struct Conversations {
 }
 
 /// The newest part of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recent {
     /// How many messages the conversation holds in all.
     pub length: u64,

@@ -298,7 +298,7 @@ impl Intents {
         bill: &Bill,
         held: &Hold,
         now: Timestamp,
-    ) -> Result<[TransactWriteItem; 2], BuildError> {
+    ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let amount = Amount {
             tokens: u64::from(bill.call.tokens.total()),
             money: bill.call.cost.unwrap_or_default(),
@@ -317,7 +317,40 @@ impl Intents {
             .expression_attribute_values(":now", number(now.unix_ms()))
             .build()?;
         let account = accounts.settling(&bill.call.user_id, &bill.call.id, held, amount)?;
-        Ok([intent, account].map(|update| TransactWriteItem::builder().update(update).build()))
+        let write = |update| TransactWriteItem::builder().update(update).build();
+        Ok(vec![write(intent), write(account)])
+    }
+
+    /// Notes the bill of a call for which nothing was held, so that it gets its line. Cost: one write.
+    ///
+    /// # Errors
+    /// [`TableError::Conflict`] if it is noted already.
+    pub(crate) async fn note(&self, bill: &Bill, now: Timestamp) -> Result<(), TableError> {
+        let write = self.noting(bill, now);
+        let write = write.map_err(|_incomplete| TableError::Corrupt("call_id"))?;
+        self.transact(vec![write], None).await.map(drop)
+    }
+
+    /// The write that notes the bill of a turn for which nothing was spent, so that it gets its line whatever
+    /// crashes.
+    pub(crate) fn noting(
+        &self,
+        bill: &Bill,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, BuildError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(key(&bill.call.user_id, &bill.call.id)))
+            .item("state", text(State::Settled.as_str()))
+            .item("call", text(&job::encode_bill(bill)))
+            .item("held_until", number(now.unix_ms()))
+            .item("since", number(now.unix_ms()))
+            .item("earlier_prompt", number(0))
+            .item("earlier_cached", number(0))
+            .item("earlier_completion", number(0))
+            .condition_expression("attribute_not_exists(call_id)")
+            .build()?;
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// Gives back what is held for a call whose worker has not been heard of. Nothing happens if it has been
@@ -374,7 +407,7 @@ impl Intents {
     ) -> Result<bool, TableError> {
         let writes = self.settling(accounts, bill, held, now);
         let writes = writes.map_err(|_incomplete| TableError::Corrupt("call_id"))?;
-        self.transact(writes.to_vec(), right).await
+        self.transact(writes, right).await
     }
 
     /// The write that takes a settled call out, whose line is written in the same transaction. It fails if

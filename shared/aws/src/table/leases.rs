@@ -189,6 +189,30 @@ impl Leases {
             .build()
     }
 
+    /// The write that lets a turn pass which is answered at once, as long as none waits: with it the
+    /// conversation has `length` messages. It fails if one waits.
+    pub(super) fn pass_by(
+        &self,
+        turn: &TurnJob,
+        length: u64,
+        now: Timestamp,
+    ) -> Result<Update, BuildError> {
+        Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(&turn.user_id, &turn.session_id)))
+            .update_expression(
+                "SET messages = :messages, rung_at = :now, \
+                 leased_until = if_not_exists(leased_until, :zero), \
+                 last_seq = if_not_exists(last_seq, :zero), expires_at = :expires_at",
+            )
+            .condition_expression("attribute_not_exists(waiting) OR size(waiting) = :zero")
+            .expression_attribute_values(":messages", number(length))
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":expires_at", number(now.after(LIFE).unix_seconds()))
+            .build()
+    }
+
     /// Takes the lease of a conversation in which a turn waits and which nobody runs. `owner` is another
     /// for each invocation. Cost: one write.
     ///

@@ -30,13 +30,14 @@
 //! | `completion_tokens` | N | likewise |
 //! | `saved_tokens` | N | likewise |
 //! | `cost` | N | likewise, micro-dollars |
-//! | `requests` | N | calls |
+//! | `requests` | N | lines: calls, and answers that took none |
 //! | `cache_hits` | N | answers that took none |
 //!
 //! With them the same sums by model, under the names `tokens of MODEL` and `cost of MODEL`, and under
 //! `alerted of KIND` the highest share of that limit, in percent, of which the learner was told.
 //!
-//! A line and the sums that it adds to are one transaction, which also takes the call out of `IntentsTable`:
+//! A line and the sums that it adds to are one transaction, which also takes the call out of `IntentsTable` and
+//! counts a hit on the answer that was served instead of a call:
 //! a second copy finds the line and changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
@@ -48,13 +49,16 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
 use sparkle_core::{
+    cache::entry::Place,
     frame::Period,
     id::{self, RequestId, SessionId, TraceId, UserId},
     ledger::Call,
     unit::{MicroUsd, Timestamp},
 };
 
-use super::{Item, TableError, client, intents::Intents, number, number_of, text, text_of};
+use super::{
+    Item, TableError, answers::Answers, client, intents::Intents, number, number_of, text, text_of,
+};
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
@@ -67,6 +71,9 @@ mod operator;
 pub const SHARDS: u8 = 16;
 /// How often a line is tried while other lines add to the same sums.
 const TRIES_MAX: u32 = 8;
+
+/// How often a hit is to be counted on its answer while others are.
+const SERVED_TRIES_MAX: u32 = 3;
 
 /// Each call of a model once, and their sums by day.
 #[derive(Debug, Clone)]
@@ -89,6 +96,8 @@ pub struct Entry<'a> {
     pub day: &'a str,
     /// The day for all learners together.
     pub utc_day: &'a str,
+    /// The kept answer that stood for it.
+    pub served: Option<(&'a Answers, &'a Place)>,
 }
 
 /// What became of a line.
@@ -124,7 +133,7 @@ impl Ledger {
         })
     }
 
-    /// Writes the line of a call whose cost is known, once. Cost: one transaction of 3 or 4 items.
+    /// Writes the line of a call whose cost is known, once. Cost: one transaction of 3 to 5 items.
     ///
     /// # Errors
     /// [`TableError::Conflict`] if the call is one of ours and is not settled, or by another bill.
@@ -133,11 +142,11 @@ impl Ledger {
         intents: &Intents,
         entry: &Entry<'_>,
     ) -> Result<Recorded, TableError> {
-        let mut tries = 0;
+        let (mut tries, mut served) = (0, entry.served);
         loop {
             tries += 1;
             let writes = self
-                .writes(intents, entry)
+                .writes(intents, &Entry { served, ..*entry })
                 .map_err(|_incomplete| TableError::Corrupt("user_id"))?;
             let transact = self.dynamo.transact_write_items();
             let Err(error) = transact.set_transact_items(Some(writes)).send().await else {
@@ -149,14 +158,17 @@ impl Ledger {
                 return Err(error.into());
             };
             let failed = Some("ConditionalCheckFailed");
-            let mut reasons = cancelled
-                .cancellation_reasons()
-                .iter()
-                .map(|reason| reason.code());
-            if reasons.next().flatten() == failed {
+            let reasons = cancelled.cancellation_reasons().iter();
+            let mut failures = reasons.map(|reason| reason.code() == failed);
+            if failures.next() == Some(true) {
                 return Ok(Recorded::Before);
             }
-            if tries >= TRIES_MAX || reasons.any(|reason| reason == failed) {
+            if served.is_some() && (failures.next_back() == Some(true) || tries >= SERVED_TRIES_MAX)
+            {
+                // It was removed since, or so many are served with it that a line must not wait for its turn.
+                served = None;
+            }
+            if tries >= TRIES_MAX || failures.any(|failure| failure) {
                 return Err(error.into());
             }
         }
@@ -185,6 +197,10 @@ impl Ledger {
             let delete = intents.closing(call, entry.message)?;
             writes.push(TransactWriteItem::builder().delete(delete).build());
         }
+        if let Some((answers, place)) = entry.served {
+            let served = answers.serving(place, call.saved_tokens)?;
+            writes.push(update(served));
+        }
         Ok(writes)
     }
 
@@ -199,7 +215,7 @@ impl Ledger {
             .key("day", text(day))
             .update_expression(
                 "ADD prompt_tokens :prompt, cached_tokens :cached, completion_tokens :completion, \
-                 saved_tokens :saved, cost :cost, requests :one, \
+                 saved_tokens :saved, cost :cost, requests :one, cache_hits :hits, \
                  #model_tokens :total, #model_cost :cost",
             )
             .expression_attribute_names("#model_tokens", format!("tokens of {model}"))
@@ -211,6 +227,7 @@ impl Ledger {
             .expression_attribute_values(":cost", number(cost))
             .expression_attribute_values(":total", number(tokens.total()))
             .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":hits", number(i32::from(call.is_hit())))
             .build()
     }
 

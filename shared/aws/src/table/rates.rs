@@ -1,10 +1,12 @@
-//! `RatesTable`: how fast each learner sends, as one number that a conditional write moves on.
+//! `RatesTable`: how fast each learner sends, as one number that a conditional write moves on; and the stamp of
+//! their profile, which is read by that write.
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
 //! | `user_id` | S, key | the learner |
 //! | `arrival` | N | theoretical arrival time, Unix microseconds (see `sparkle_core::rate`) |
-//! | `expires_at` | N, TTL | Unix s: when the bucket has long been full again |
+//! | `profile_stamp` | N | absent: not known; another after each change of the profile, see `sparkle_core::profile` |
+//! | `expires_at` | N, TTL | Unix s: when the bucket has long been full again, and no copy of the profile lives |
 //!
 //! A write that the SDK repeats after a lost answer may take a frame's worth twice: the learner has one
 //! frame less for a moment, nothing else hangs on it.
@@ -13,11 +15,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
+    error::BuildError,
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    types::ReturnValuesOnConditionCheckFailure,
+    types::{ReturnValue, ReturnValuesOnConditionCheckFailure, Update},
 };
 use sparkle_core::{
     id::UserId,
+    profile::Stamp,
     rate::{Arrival, RateLimit},
     unit::Timestamp,
 };
@@ -28,6 +32,7 @@ use crate::{
     config::{self, ConfigError},
 };
 
+/// Longer than a copy of a profile lives (`sparkle_core::profile::COPY_LIFE`), whatever clocks differ by.
 const LIFE: Duration = Duration::from_hours(1);
 
 /// How fast each learner sends.
@@ -47,8 +52,8 @@ pub struct Arrivals {
 /// Whether one more frame is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// It is.
-    Within,
+    /// It is; and so is the learner's profile stamped.
+    Within(Option<Stamp>),
     /// It is not, nor will it be for so long.
     Exceeded {
         /// How long.
@@ -66,6 +71,21 @@ impl Arrivals {
             dynamo: client(aws),
             table: config::required("SPARKLE_TABLE_RATES")?,
         })
+    }
+
+    /// The write that replaces the stamp of a learner's profile: no copy of it is used any more by whoever is
+    /// asked for something afterwards.
+    pub(super) fn stamping(&self, user: &UserId, now: Timestamp) -> Result<Update, BuildError> {
+        Update::builder()
+            .table_name(&self.table)
+            .key("user_id", text(user))
+            .update_expression(
+                "SET profile_stamp = if_not_exists(profile_stamp, :now) + :one, expires_at = :expires",
+            )
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":expires", number(now.after(LIFE).unix_seconds()))
+            .build()
     }
 
     /// What is known of a learner. Cost: one read.
@@ -104,12 +124,16 @@ impl Rates {
         let first = self.limit.next_arrival(full, now);
         let rested = self
             .update(user, now)
-            .update_expression("SET arrival = :arrival, expires_at = :expires")
+            .update_expression(
+                "SET arrival = :arrival, expires_at = :expires, \
+                 profile_stamp = if_not_exists(profile_stamp, :now)",
+            )
             .condition_expression("attribute_not_exists(arrival) OR arrival <= :full")
             .expression_attribute_values(":full", number(full.0))
             .expression_attribute_values(":arrival", number(first.0));
-        let Some(busy) = changed(rested).await? else {
-            return Ok(Rate::Within);
+        let busy = match changed(rested).await? {
+            Changed::To(item) => return Ok(Rate::Within(stamp_of(&item))),
+            Changed::Not(busy) => busy,
         };
 
         // `arrival` is ahead of now. It only grows, so the condition holds the limit under any race.
@@ -117,19 +141,22 @@ impl Rates {
         let latest = self.limit.latest_arrival(now).0 - interval_us;
         let within = self
             .update(user, now)
-            .update_expression("SET arrival = arrival + :interval, expires_at = :expires")
+            .update_expression(
+                "SET arrival = arrival + :interval, expires_at = :expires, \
+                 profile_stamp = if_not_exists(profile_stamp, :now)",
+            )
             .condition_expression("arrival <= :latest")
             .expression_attribute_values(":latest", number(latest))
             .expression_attribute_values(":interval", number(interval_us));
         let already_full = number_of::<i64>(&busy, "arrival")? > latest;
-        let refused = if already_full {
-            Some(busy)
+        let tried = if already_full {
+            Changed::Not(busy)
         } else {
             changed(within).await?
         };
-        Ok(match refused {
-            None => Rate::Within,
-            Some(item) => {
+        Ok(match tried {
+            Changed::To(item) => Rate::Within(stamp_of(&item)),
+            Changed::Not(item) => {
                 let arrival = Arrival(number_of(&item, "arrival")?);
                 Rate::Exceeded {
                     retry_after: self.limit.retry_after(arrival, now),
@@ -145,19 +172,33 @@ impl Rates {
             .table_name(table)
             .key("user_id", text(user))
             .expression_attribute_values(":expires", number(now.after(LIFE).unix_seconds()))
+            .expression_attribute_values(":now", number(now.unix_ms()))
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 }
 
-/// None if the update was made, the item as it stands if its condition failed.
-async fn changed(update: UpdateItemFluentBuilder) -> Result<Option<Item>, TableError> {
+fn stamp_of(item: &Item) -> Option<Stamp> {
+    let number = number_of(item, "profile_stamp").ok();
+    number.and_then(Stamp::of_number)
+}
+
+/// The item as it stands.
+enum Changed {
+    /// The update was made.
+    To(Item),
+    /// Its condition failed.
+    Not(Item),
+}
+
+async fn changed(update: UpdateItemFluentBuilder) -> Result<Changed, TableError> {
     match update.send().await {
-        Ok(_) => Ok(None),
+        Ok(made) => Ok(Changed::To(made.attributes.unwrap_or_default())),
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => failed
                 .item
                 .clone()
-                .map(Some)
+                .map(Changed::Not)
                 .ok_or(TableError::Corrupt("arrival")),
             _ => Err(error.into()),
         },

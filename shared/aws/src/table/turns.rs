@@ -11,6 +11,11 @@
 //! | `job` | S | the turn as `sparkle_wire::job` writes it, until it is over |
 //! | `last_seq` | N | of the finished stream |
 //! | `finished_at` | N | Unix ms, once it is over |
+//! | `response_id` | S | what the provider called its answer; absent: it has no name, or is none |
+//! | `place` | S | where the answer is kept, as `sparkle_wire::job::place_word` writes it; absent: nowhere |
+//! | `verdict` | S | the answer was kept for other words, which are in this language (`zh`, `en`); absent: it was not, or what came of it is evidence already |
+//! | `rating` | N | what the learner thinks of the answer, 1 to 5; absent: they did not say |
+//! | `comment` | S | what they say of it; absent: nothing |
 //! | `expires_at` | N, TTL | Unix s: 24 h after it was accepted |
 //!
 //! `FramesTable`, one item for some frames in a row, written after they were recorded in the lease
@@ -40,8 +45,10 @@ use aws_sdk_dynamodb::{
     },
 };
 use sparkle_core::{
+    cache::entry::Place,
     frame::{HistoryEntry, StoredFrame, TurnJob},
     id::{self, RequestId, UserId},
+    notice::Language,
     unit::Timestamp,
 };
 use sparkle_wire::job;
@@ -62,8 +69,17 @@ use crate::{
     meter::Settlement,
 };
 
+mod at_once;
+mod rating;
+
+pub use at_once::AtOnce;
+pub use rating::Rated;
+
 /// How long a request id is remembered and its stream kept (R-CHAT-1).
 const LIFE: Duration = Duration::from_hours(24);
+
+/// A request is not known, or its time is over.
+const NEW: &str = "attribute_not_exists(request_id) OR expires_at <= :now";
 
 /// Each accepted message, and the stream that answers it.
 #[derive(Debug, Clone)]
@@ -109,12 +125,25 @@ pub struct Ending<'a> {
     pub known: &'a Standing,
     /// What the conversation gains.
     pub gain: Gain<'a>,
+    /// What the learner is given, if that is an answer.
+    pub given: Option<Given<'a>>,
     /// When.
     pub at: Timestamp,
     /// The last frames of the stream, in order, with those that only the lease has; the final one last.
     pub frames: &'a [StoredFrame],
     /// What is to be paid for it, if a model was to be asked.
     pub settlement: Option<Settlement<'a>>,
+}
+
+/// What a learner is given, so that it can be named when they say how good it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// What the provider called it, or nothing.
+    pub response_id: &'a str,
+    /// Where it is kept for who asks the same, or is about to be.
+    pub place: Option<&'a Place>,
+    /// The language of the question, if the answer was kept for other words.
+    pub verdict: Option<Language>,
 }
 
 /// What a conversation gains by a turn.
@@ -237,7 +266,7 @@ impl Turns {
             .item("state", text("queued"))
             .item("job", text(&job::encode_turn(turn)))
             .item("expires_at", number(expiry(turn)))
-            .condition_expression("attribute_not_exists(request_id) OR expires_at <= :now")
+            .condition_expression(NEW)
             .expression_attribute_values(":now", number(now.unix_seconds()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
@@ -398,12 +427,18 @@ impl Turns {
             Gain::Answer { .. } | Gain::Nothing => "completed",
         };
         let last_seq = ending.frames.last().map_or(0, |frame| frame.seq);
-        let finished = Update::builder()
+        let mut finished = Update::builder();
+        let mut named = String::new();
+        for (name, value) in ending.given.map(given_attributes).unwrap_or_default() {
+            named.extend([", ", name, " = :", name]);
+            finished = finished.expression_attribute_values(format!(":{name}"), value);
+        }
+        let finished = finished
             .table_name(&self.turns)
             .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
-            .update_expression(
-                "SET #state = :state, last_seq = :last_seq, finished_at = :at REMOVE job",
-            )
+            .update_expression(format!(
+                "SET #state = :state, last_seq = :last_seq, finished_at = :at{named} REMOVE job"
+            ))
             .condition_expression("#state = :queued")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":queued", text("queued"))
@@ -473,6 +508,19 @@ fn turn_of(item: &Item) -> Result<Turn, TableError> {
     let turn = job::decode_turn(text_of(item, "job")?);
     let turn = turn.map_err(|_damaged| TableError::Corrupt("job"))?;
     Ok(Turn::Unanswered(Box::new(turn)))
+}
+
+/// What a turn's item remembers of what was given.
+fn given_attributes(given: Given<'_>) -> Vec<(&'static str, AttributeValue)> {
+    let id = Some(given.response_id).filter(|id| !id.is_empty());
+    let id = id.map(|id| ("response_id", text(id)));
+    let place = given
+        .place
+        .map(|place| ("place", text(&job::place_word(place))));
+    let verdict = given
+        .verdict
+        .map(|language| ("verdict", text(language.as_str())));
+    id.into_iter().chain(place).chain(verdict).collect()
 }
 
 fn turn_key(user: &UserId, request: &RequestId) -> HashMap<String, AttributeValue> {

@@ -2,11 +2,16 @@
 
 use crate::{
     id::{self, RequestId, SessionId, TraceId},
+    profile::Change,
     unit::Timestamp,
 };
 
 /// Most bytes of a learner's message.
 pub const MESSAGE_BYTES_MAX: usize = 32_768;
+/// Most bytes of what a learner says of an answer.
+pub const COMMENT_BYTES_MAX: usize = 2_000;
+/// Most bytes of what names the answer: ours have 64, providers' about 50.
+pub const TARGET_ID_BYTES_MAX: usize = 256;
 /// Most bytes of a conversation's title.
 pub const TITLE_BYTES_MAX: usize = 200;
 /// Most entries of one page of history or sessions.
@@ -19,6 +24,22 @@ pub const USAGE_DAYS_MAX: u32 = 31;
 pub const USAGE_DAYS_DEFAULT: u32 = 7;
 /// Most months that a report of usage goes back.
 pub const USAGE_MONTHS_MAX: u32 = 12;
+
+/// The longest tag that RFC 5646 section 4.4.1 asks to support.
+const LANGUAGE_BYTES_MAX: usize = 35;
+const LABEL_BYTES_MAX: usize = 64;
+
+/// Whether a text is written like a BCP 47 tag, or empty.
+pub fn is_language(text: &str) -> bool {
+    let is_of_tag = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    text.len() <= LANGUAGE_BYTES_MAX && text.bytes().all(is_of_tag)
+}
+
+/// Whether a text may name the tutor's part or a model: at most 64 of `A-Za-z0-9-_.:/`.
+pub fn is_label(text: &str) -> bool {
+    let is_of_label = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b);
+    text.len() <= LABEL_BYTES_MAX && text.bytes().all(is_of_label)
+}
 
 /// A frame from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +93,14 @@ pub enum Request {
         /// The newest months, this one included, 0 to [`USAGE_MONTHS_MAX`].
         months: u32,
     },
+    /// What does the tutor know of me?
+    Profile,
+    /// Change what the tutor knows of me.
+    ChangeProfile(Change),
+    /// Is there an answer to this already?
+    Lookup(Lookup),
+    /// How good was it?
+    Feedback(Feedback),
     /// Prove again who is speaking, with a fresh token.
     Auth {
         /// A JWT.
@@ -92,6 +121,10 @@ impl Request {
             Self::Models => "models",
             Self::Quota => "quota",
             Self::Usage { .. } => "usage",
+            Self::Profile => "profile.get",
+            Self::ChangeProfile(_) => "profile.update",
+            Self::Lookup(_) => "lookup",
+            Self::Feedback(_) => "feedback",
             Self::Auth { .. } => "auth",
         }
     }
@@ -129,6 +162,82 @@ impl Chat {
             model,
             self.cache.as_str(),
         ])
+    }
+}
+
+/// A question whose answer is looked for among those that were given: no model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// 1 to [`MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// BCP 47, or empty.
+    pub language: String,
+    /// The tutor's part, or empty.
+    pub role: String,
+    /// The model that would be asked, or empty for the default.
+    pub model: String,
+}
+
+/// What a learner thinks of what it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feedback {
+    /// Of what.
+    pub target: Target,
+    /// Of which one, 1 to [`TARGET_ID_BYTES_MAX`] bytes: of an answer the request's id or the provider's.
+    pub id: String,
+    /// How good it was.
+    pub rating: Rating,
+    /// What there is to say of it, at most [`COMMENT_BYTES_MAX`] bytes; may be empty.
+    pub comment: String,
+}
+
+/// What feedback is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The answer of a turn.
+    Answer,
+    /// A node of the knowledge graph.
+    Node,
+}
+
+impl Target {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Node => "node",
+        }
+    }
+
+    /// Reads the word on the wire.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Answer, Self::Node]
+            .into_iter()
+            .find(|target| target.as_str() == word)
+    }
+}
+
+/// How good something was: 1, the worst, to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rating(u32);
+
+impl Rating {
+    /// The best that rejects an answer.
+    const REJECTS_MAX: Self = Self(2);
+
+    /// The rating of so many stars.
+    pub fn of_stars(stars: u32) -> Option<Self> {
+        (1..=5).contains(&stars).then_some(Self(stars))
+    }
+
+    /// 1 to 5.
+    pub fn stars(self) -> u32 {
+        self.0
+    }
+
+    /// Whether the answer is to be served to nobody any more.
+    pub fn rejects(self) -> bool {
+        self <= Self::REJECTS_MAX
     }
 }
 

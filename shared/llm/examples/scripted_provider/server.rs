@@ -254,6 +254,8 @@ impl Desk {
 /// One call, from the first look at it until its answer is over or its caller gone.
 struct Visit {
     desk: Arc<Desk>,
+    /// Of its answer, another for each call.
+    id: String,
     reply: Option<Reply>,
     wants_usage: bool,
     calls: Vec<ToolCall>,
@@ -288,9 +290,14 @@ impl Drop for Visit {
 
 impl Visit {
     fn begin(desk: Arc<Desk>, wants_usage: bool) -> Self {
-        locked(&desk.stats).calls += 1;
+        let calls = {
+            let mut stats = locked(&desk.stats);
+            stats.calls += 1;
+            stats.calls
+        };
         Self {
             desk,
+            id: format!("scripted-{calls}"),
             reply: None,
             wants_usage,
             calls: Vec::new(),
@@ -329,8 +336,7 @@ impl Visit {
 
     fn chunk(&mut self, delta: &Value, finish_reason: Option<&str>) {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
-        let chunk =
-            json!({"id": "scripted", "object": "chat.completion.chunk", "choices": [choice]});
+        let chunk = json!({"id": self.id, "object": "chat.completion.chunk", "choices": [choice]});
         self.event(&chunk.to_string());
     }
 
@@ -338,7 +344,7 @@ impl Visit {
         self.tool_calls();
         self.chunk(&json!({}), Some(reason));
         if self.wants_usage {
-            let report = json!({"id": "scripted", "choices": [], "usage": {
+            let report = json!({"id": self.id, "choices": [], "usage": {
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
                 "total_tokens": u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens),

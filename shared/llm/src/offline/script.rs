@@ -13,7 +13,7 @@ use crate::reply::FinishReason;
 use sparkle_core::unit::TokenUsage;
 
 /// What a scripted message begins with. Text after the JSON object is ignored.
-pub const SCRIPT_MARK: &str = "#script ";
+pub use sparkle_core::chat::SCRIPT_MARK;
 
 /// One answer, or the failure of one. Every field may be left out.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -179,7 +179,7 @@ fn dialects_of_other_servers_are_understood() {
         (
             "a refusal is what the model says",
             r#"{"choices":[{"delta":{"content":null,"refusal":"ab"},"finish_reason":"stop"}]}"#,
-            finish(FinishReason::Stop, None, None),
+            finish(FinishReason::Refused, None, None),
         ),
         (
             "other choices and events without meaning",

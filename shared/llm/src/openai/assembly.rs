@@ -24,6 +24,7 @@ pub(super) struct Assembly {
     pub(super) ready: VecDeque<Piece>,
     calls: Vec<PartialCall>,
     finish: Option<FinishReason>,
+    is_refused: bool,
     served: Served,
     response_id: Option<String>,
     is_over: bool,
@@ -95,10 +96,10 @@ impl Assembly {
         if matches!(reason, FinishReason::Stop | FinishReason::ToolCalls) {
             // Several servers say `stop` after tool calls. An answer that ran into its limit may
             // have ended within a call, so its calls are dropped.
-            reason = if calls.is_empty() {
-                FinishReason::Stop
-            } else {
-                FinishReason::ToolCalls
+            reason = match (calls.is_empty(), self.is_refused) {
+                (false, _) => FinishReason::ToolCalls,
+                (true, true) => FinishReason::Refused,
+                (true, false) => FinishReason::Stop,
             };
             for (position, partial) in calls.into_iter().enumerate() {
                 self.ready
@@ -127,6 +128,7 @@ impl Assembly {
             return self.take_finish(choice.finish_reason.as_deref());
         };
         self.served.take(delta.bytes());
+        self.is_refused |= delta.refusal.as_ref().is_some_and(|text| !text.is_empty());
         for text in [delta.content, delta.refusal].into_iter().flatten() {
             if !text.is_empty() {
                 self.ready.push_back(Piece::Text(text));
@@ -143,7 +145,10 @@ impl Assembly {
             None | Some("") => return Ok(()),
             Some("length" | "max_tokens") => FinishReason::Length,
             Some("tool_calls" | "function_call") => FinishReason::ToolCalls,
-            Some("content_filter") => FinishReason::ContentFilter,
+            // Also as Gemini's own words.
+            Some("content_filter" | "SAFETY" | "RECITATION" | "PROHIBITED_CONTENT") => {
+                FinishReason::ContentFilter
+            }
             // OpenRouter and DeepSeek: the provider gave up on this answer.
             Some("error" | "insufficient_system_resource" | "abort") => {
                 return Err(LlmError::Cut { source: None });

@@ -9,9 +9,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sparkle_core::{
     frame::{
-        CachePolicy, Chat, ClientFrame, Codec, Encoding, ErrorCode, Format, MESSAGE_BYTES_MAX,
-        PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Request, SessionsRequest, TITLE_BYTES_MAX,
-        USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX, USAGE_MONTHS_MAX,
+        COMMENT_BYTES_MAX, CachePolicy, Chat, ClientFrame, Codec, Encoding, ErrorCode, Feedback,
+        Format, Lookup, MESSAGE_BYTES_MAX, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, Rating, Request,
+        SessionsRequest, TARGET_ID_BYTES_MAX, TITLE_BYTES_MAX, Target, USAGE_DAYS_DEFAULT,
+        USAGE_DAYS_MAX, USAGE_MONTHS_MAX, is_label, is_language,
     },
     id::{RequestId, SessionId, TraceId},
     unit::Timestamp,
@@ -21,6 +22,7 @@ use super::{
     JsonEnvelope, VERSION,
     deflate::{self, Broken},
     inplace::{self, NotProtobuf},
+    profile,
 };
 use crate::generated::ws;
 
@@ -32,8 +34,6 @@ pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most bytes of a token: the gateway's own limit for a URL, which tokens also travel in, is 4,096.
 const TOKEN_BYTES_MAX: usize = 8_192;
-const LANGUAGE_BYTES_MAX: usize = 35; // the longest tag that RFC 5646 section 4.4.1 asks to support
-const NAME_BYTES_MAX: usize = 64;
 
 /// A frame that is refused, with all that the refusal needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +47,12 @@ pub struct FrameError {
     pub request_id: Option<RequestId>,
     /// How the envelope was written, if it could be read.
     pub codec: Option<Codec>,
-    /// The BCP 47 tag that a refused `chat` asked to be answered in, or empty.
+    /// The BCP 47 tag that a refused `chat` or `lookup` asked to be answered in, or empty.
     pub language: String,
 }
 
 /// What is wrong with a part of a frame; [`decode`] adds what it knows of the whole.
-struct Wrong {
+pub(super) struct Wrong {
     code: ErrorCode,
     field: Option<String>,
 }
@@ -62,14 +62,14 @@ impl Wrong {
         Self { code, field: None }
     }
 
-    fn argument(field: &str) -> Self {
+    pub(super) fn argument(field: &str) -> Self {
         Self {
             code: ErrorCode::InvalidArgument,
             field: Some(field.to_owned()),
         }
     }
 
-    fn too_large(field: &str) -> Self {
+    pub(super) fn too_large(field: &str) -> Self {
         Self {
             code: ErrorCode::TooLarge,
             field: Some(field.to_owned()),
@@ -122,6 +122,33 @@ pub fn decode(text: &str) -> Result<(Format, ClientFrame), FrameError> {
             language,
         }),
     }
+}
+
+/// Checks a question that comes without a frame, as one in a `lookup` is.
+///
+/// # Errors
+/// [`FrameError`], with the field as a frame would have it.
+pub fn check_lookup(question: Lookup) -> Result<Lookup, FrameError> {
+    let Lookup {
+        message,
+        language,
+        role,
+        model,
+    } = question;
+    let asked = ws::LookupRequest {
+        message,
+        language,
+        role,
+        model,
+    };
+    let mut language = String::new();
+    self::question(asked, &mut language).map_err(|Wrong { code, field }| FrameError {
+        code,
+        field,
+        request_id: None,
+        codec: None,
+        language,
+    })
 }
 
 /// An envelope whose payload is still unread.
@@ -337,6 +364,10 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, Cl
         "models" => envelope.payload::<ws::Empty>().map(|_| Request::Models)?,
         "quota" => envelope.payload::<ws::Empty>().map(|_| Request::Quota)?,
         "usage" => usage(envelope.payload()?)?,
+        "profile.get" => envelope.payload::<ws::Empty>().map(|_| Request::Profile)?,
+        "profile.update" => Request::ChangeProfile(profile::change(envelope.payload()?)?),
+        "lookup" => Request::Lookup(question(envelope.payload()?, language)?),
+        "feedback" => Request::Feedback(feedback(envelope.payload()?)?),
         "history" => history(envelope.payload()?)?,
         "sessions" => Request::Sessions(sessions(envelope.payload()?)?),
         "auth" => auth(envelope.payload()?)?,
@@ -352,57 +383,97 @@ fn frame(envelope: &Envelope<'_>, language: &mut String) -> Result<(Encoding, Cl
 }
 
 fn chat(payload: ws::ChatMessage, language: &mut String) -> Result<Chat, Wrong> {
-    let is_name = |text: &str| {
-        text.len() <= NAME_BYTES_MAX
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
-    };
-    let is_tag = |text: &str| {
-        text.len() <= LANGUAGE_BYTES_MAX
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    if !is_tag(&payload.language) {
-        return Err(Wrong::argument("payload.language"));
-    }
-    language.clone_from(&payload.language);
-    if payload.message.len() > MESSAGE_BYTES_MAX {
-        return Err(Wrong::too_large("payload.message"));
-    }
-    if payload.message.trim().is_empty() || has_odd_character(&payload.message) {
-        return Err(Wrong::argument("payload.message"));
-    }
-    let session_id = match payload.session_id {
-        id if id.is_empty() => None,
-        id => Some(SessionId::parse(id).map_err(|_invalid| Wrong::argument("payload.session_id"))?),
-    };
-    if !payload.tool_calls.is_empty() {
-        return Err(Wrong::argument("payload.tool_calls")); // clients run no tools in this release
-    }
-    if !is_name(&payload.role) {
-        return Err(Wrong::argument("payload.role"));
-    }
-    if !is_name(&payload.model) {
-        return Err(Wrong::argument("payload.model"));
-    }
-    let cache =
-        CachePolicy::parse(&payload.cache).ok_or_else(|| Wrong::argument("payload.cache"))?;
-    let user_id = Some(payload.user_id).filter(|id| !id.is_empty());
     let ws::ChatMessage {
+        session_id,
+        user_id,
+        tool_calls,
+        cache,
+        ..
+    } = payload;
+    let asked = ws::LookupRequest {
+        message: payload.message,
+        language: payload.language,
+        role: payload.role,
+        model: payload.model,
+    };
+    let Lookup {
         message,
         language,
         role,
         model,
-        ..
-    } = payload;
+    } = question(asked, language)?;
+    let session_id = match session_id {
+        id if id.is_empty() => None,
+        id => Some(SessionId::parse(id).map_err(|_invalid| Wrong::argument("payload.session_id"))?),
+    };
+    if !tool_calls.is_empty() {
+        return Err(Wrong::argument("payload.tool_calls")); // clients run no tools in this release
+    }
+    let cache = CachePolicy::parse(&cache).ok_or_else(|| Wrong::argument("payload.cache"))?;
     Ok(Chat {
         session_id,
-        user_id,
+        user_id: Some(user_id).filter(|id| !id.is_empty()),
         message,
         language,
         role,
         model,
         cache,
+    })
+}
+
+/// What is asked, of whom and in which language; `spoken` is that language as soon as it is known.
+fn question(payload: ws::LookupRequest, spoken: &mut String) -> Result<Lookup, Wrong> {
+    let ws::LookupRequest {
+        message,
+        language,
+        role,
+        model,
+    } = payload;
+    if !is_language(&language) {
+        return Err(Wrong::argument("payload.language"));
+    }
+    spoken.clone_from(&language);
+    if message.len() > MESSAGE_BYTES_MAX {
+        return Err(Wrong::too_large("payload.message"));
+    }
+    if message.trim().is_empty() || has_odd_character(&message) {
+        return Err(Wrong::argument("payload.message"));
+    }
+    if !is_label(&role) {
+        return Err(Wrong::argument("payload.role"));
+    }
+    if !is_label(&model) {
+        return Err(Wrong::argument("payload.model"));
+    }
+    Ok(Lookup {
+        message,
+        language,
+        role,
+        model,
+    })
+}
+
+fn feedback(payload: ws::FeedbackRequest) -> Result<Feedback, Wrong> {
+    let target = Target::parse(&payload.target).ok_or_else(|| Wrong::argument("payload.target"))?;
+    if payload.id.len() > TARGET_ID_BYTES_MAX {
+        return Err(Wrong::too_large("payload.id"));
+    }
+    if payload.id.trim().is_empty() || payload.id.contains(char::is_control) {
+        return Err(Wrong::argument("payload.id"));
+    }
+    let rating =
+        Rating::of_stars(payload.rating).ok_or_else(|| Wrong::argument("payload.rating"))?;
+    if payload.comment.len() > COMMENT_BYTES_MAX {
+        return Err(Wrong::too_large("payload.comment"));
+    }
+    if has_odd_character(&payload.comment) {
+        return Err(Wrong::argument("payload.comment"));
+    }
+    Ok(Feedback {
+        target,
+        id: payload.id,
+        rating,
+        comment: payload.comment,
     })
 }
 

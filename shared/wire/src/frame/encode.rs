@@ -4,16 +4,17 @@ use base64_simd::STANDARD as BASE64;
 use prost::Message;
 use serde_json::value::RawValue;
 use sparkle_core::{
+    cache::entry::{Origin, Similarity},
     frame::{
-        Alert, Body, Budget, Codec, Encoding, ErrorBody, Format, HistoryEntry, Period, Quota,
-        ServerFrame, SessionEntry, State, Usage, UsageReport, Window,
+        Alert, Body, Budget, Codec, Encoding, ErrorBody, Format, Found, HistoryEntry, Period,
+        Quota, ServerFrame, SessionEntry, State, StoredFrame, Usage, UsageReport, Window,
     },
     id::{RequestId, SessionId, StreamId, TraceId},
     price::Model,
     unit::Timestamp,
 };
 
-use super::{JsonEnvelope, PAYLOAD_BYTES_MAX, VERSION, deflate::deflate};
+use super::{JsonEnvelope, PAYLOAD_BYTES_MAX, VERSION, deflate::deflate, profile};
 use crate::generated::ws;
 
 /// Writes a frame as the text of one WebSocket message. Its payload is deflated only if the format
@@ -38,6 +39,12 @@ pub fn encode_stored(frame: &ServerFrame) -> Vec<u8> {
         ..message
     }
     .encode_to_vec()
+}
+
+/// A frame of a stream as it is kept; none if it has no place in one.
+pub fn stored(frame: &ServerFrame) -> Option<StoredFrame> {
+    let bytes = encode_stored(frame);
+    frame.seq.map(|seq| StoredFrame { seq, bytes })
 }
 
 /// Writes a stored frame as the text of one WebSocket message; none if the bytes are damaged.
@@ -184,6 +191,8 @@ payloads! {
     Models "models",
     Quota "quota",
     UsageReport "usage_report",
+    Profile "profile",
+    LookupResult "lookup_result",
     Alert "alert",
     Pong "pong",
     Error "error",
@@ -220,11 +229,11 @@ impl Payload {
             Body::Done(done) => Self::Done(ws::Done {
                 response_id: done.response_id.clone(),
                 finish_reason: done.finish_reason.as_str().to_owned(),
-                // Every answer is the model's own and without retrieval in this release.
-                cache: "none".to_owned(),
+                cache: done.origin.as_str().to_owned(),
+                similarity: share(done.origin.similarity()),
+                // Every answer is without retrieval in this release.
                 context: "none".to_owned(),
                 summary_used: done.summary_used,
-                ..ws::Done::default()
             }),
             Body::History {
                 session_id,
@@ -250,6 +259,8 @@ impl Payload {
             }
             Body::Quota(quota) => Self::Quota(quota_message(quota)),
             Body::UsageReport(report) => Self::UsageReport(report_message(report)),
+            Body::Profile(context) => Self::Profile(profile::message(context)),
+            Body::LookupResult(found) => Self::LookupResult(lookup_message(found.as_ref())),
             Body::Alert(alert) => Self::Alert(alert_message(alert)),
             Body::Pong => Self::Pong(ws::Pong {}),
             Body::Error(error) => Self::Error(error_message(error)),
@@ -308,6 +319,17 @@ fn report_message(report: &UsageReport) -> ws::UsageReport {
     }
 }
 
+fn lookup_message(found: Option<&Found>) -> ws::LookupResult {
+    let origin = found.map_or(Origin::Model, |found| found.origin);
+    ws::LookupResult {
+        hit: found.is_some(),
+        level: origin.as_str().to_owned(),
+        similarity: share(origin.similarity()),
+        answer: found.map_or_else(String::new, |found| found.text.clone()),
+        age_seconds: found.map_or(0, |found| found.age_seconds),
+    }
+}
+
 fn alert_message(alert: &Alert) -> ws::Alert {
     ws::Alert {
         kind: alert.kind.as_str().to_owned(),
@@ -360,4 +382,10 @@ fn error_message(error: &ErrorBody) -> ws::Error {
 /// An unsigned number in the wire's signed one.
 fn clamp(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A similarity as the wire has it: 0 to 1.
+#[expect(clippy::float_arithmetic, reason = "it is a number for people")]
+fn share(similarity: Similarity) -> f32 {
+    f32::from(similarity.ten_thousandths()) / 10_000.0
 }

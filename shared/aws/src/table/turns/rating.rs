@@ -1,0 +1,191 @@
+//! What a learner says of an answer.
+
+use aws_sdk_dynamodb::{
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    types::{ReturnValue, TransactWriteItem, Update},
+};
+use sparkle_core::{
+    cache::entry::Place,
+    frame::Feedback,
+    id::{RequestId, UserId},
+    notice::Language,
+    unit::Timestamp,
+};
+use sparkle_wire::job;
+
+use tokio::time::sleep;
+
+use super::{Turns, turn_key};
+use crate::table::{
+    CONTENDED_PAUSE, CONTENDED_TRIES_MAX, Item, TableError,
+    answers::{Answers, Outcome},
+    number, number_of, text, text_of,
+};
+
+/// An answer that its learner has spoken of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rated {
+    /// What the provider called it, or nothing.
+    pub response_id: String,
+    /// Where it is kept, if it is.
+    pub place: Option<Place>,
+    /// The turn, and the language of its question, if the answer was kept for other words and nothing is known of
+    /// it yet.
+    verdict: Option<(RequestId, Language)>,
+}
+
+impl Turns {
+    /// Notes what a learner says of an answer of the last 24 h, which is named by its request or by what the
+    /// provider called it; of several by that name the newest is meant. None if the learner was given none. Saying
+    /// it again changes nothing; what is said later counts. Cost: one write; by the provider's name one query over
+    /// the learner's turns more.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn rate(
+        &self,
+        user: &UserId,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<Option<Rated>, TableError> {
+        if let Ok(request) = RequestId::parse(&*feedback.id)
+            && let Some(rated) = self.rate_turn(user, &request, feedback, now).await?
+        {
+            return Ok(Some(rated));
+        }
+        match self.turn_of_response(user, &feedback.id, now).await? {
+            Some(request) => self.rate_turn(user, &request, feedback, now).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn rate_turn(
+        &self,
+        user: &UserId,
+        request: &RequestId,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<Option<Rated>, TableError> {
+        let update = self
+            .dynamo
+            .update_item()
+            .table_name(&self.turns)
+            .set_key(Some(turn_key(user, request)))
+            .update_expression("SET rating = :rating, #comment = :comment")
+            .condition_expression("#state = :completed AND expires_at > :now")
+            .expression_attribute_names("#comment", "comment")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":rating", number(feedback.rating.stars()))
+            .expression_attribute_values(":comment", text(&feedback.comment))
+            .expression_attribute_values(":completed", text("completed"))
+            .expression_attribute_values(":now", number(now.unix_seconds()))
+            .return_values(ReturnValue::AllNew);
+        let rated = match update.send().await {
+            Ok(rated) => rated.attributes.unwrap_or_default(),
+            Err(error) => {
+                return match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                    _ => Err(error.into()),
+                };
+            }
+        };
+        let response_id = text_of(&rated, "response_id").unwrap_or_default();
+        let place = text_of(&rated, "place").ok();
+        let language = text_of(&rated, "verdict").ok().map(Language::of_tag);
+        Ok(Some(Rated {
+            verdict: language.map(|language| (request.clone(), language)),
+            response_id: response_id.to_owned(),
+            place: place.and_then(|word| job::place_of_word(word, user)),
+        }))
+    }
+
+    /// Counts what a learner says as evidence of how often an answer that was kept for other words is wrong; of
+    /// each such answer once. Cost: nothing, or one transaction of 2 items.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub async fn weigh(
+        &self,
+        answers: &Answers,
+        user: &UserId,
+        rated: &Rated,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<(), TableError> {
+        let (Some((request, language)), Some(place)) = (&rated.verdict, &rated.place) else {
+            return Ok(());
+        };
+        let weighed = Update::builder()
+            .table_name(&self.turns)
+            .set_key(Some(turn_key(user, request)))
+            .update_expression("REMOVE verdict")
+            .condition_expression("attribute_exists(verdict)")
+            .build();
+        let noted = answers.noting(place, *language, outcome, now);
+        let (Ok(weighed), Ok(noted)) = (weighed, noted) else {
+            return Err(TableError::Corrupt("user_id"));
+        };
+        let write = |update| TransactWriteItem::builder().update(update).build();
+        let writes = vec![write(weighed), write(noted)];
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let transact = self.dynamo.transact_write_items();
+            let transact = transact.set_transact_items(Some(writes.clone()));
+            let Err(error) = transact.send().await else {
+                return Ok(());
+            };
+            if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            {
+                let of_turn = cancelled.cancellation_reasons().first();
+                if of_turn.and_then(|reason| reason.code()) == Some("ConditionalCheckFailed") {
+                    // It was weighed by another copy of the frame.
+                    return Ok(());
+                }
+                if tries < CONTENDED_TRIES_MAX {
+                    sleep(CONTENDED_PAUSE * tries).await;
+                    continue;
+                }
+            }
+            return Err(error.into());
+        }
+    }
+
+    /// The newest of a learner's turns whose answer the provider called so.
+    async fn turn_of_response(
+        &self,
+        user: &UserId,
+        response_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<RequestId>, TableError> {
+        let query = self
+            .dynamo
+            .query()
+            .table_name(&self.turns)
+            .key_condition_expression("user_id = :user")
+            .filter_expression("response_id = :response_id AND expires_at > :now")
+            .expression_attribute_values(":user", text(user))
+            .expression_attribute_values(":response_id", text(response_id))
+            .expression_attribute_values(":now", number(now.unix_seconds()))
+            .consistent_read(true);
+        let finished_at = |item: &Item| number_of::<i64>(item, "finished_at");
+        let mut newest: Option<Item> = None;
+        let mut items = query.into_paginator().items().send();
+        while let Some(item) = items.try_next().await? {
+            let is_newer = match &newest {
+                Some(newest) => finished_at(newest)? < finished_at(&item)?,
+                None => true,
+            };
+            if is_newer {
+                newest = Some(item);
+            }
+        }
+        let Some(newest) = newest else {
+            return Ok(None);
+        };
+        let request = RequestId::parse(text_of(&newest, "request_id")?);
+        let request = request.map_err(|_invalid| TableError::Corrupt("request_id"))?;
+        Ok(Some(request))
+    }
+}

@@ -1,0 +1,20 @@
+//! Whether a question was answered before, so that its answer costs nothing.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`canonical`] | which spellings of a question are one question |
+//! | [`dependence`] | what an answer depends on beside the question, and who may see both |
+//! | [`difference`] | what rules see between two questions |
+//! | [`verdict`] | whether two questions ask the same |
+//! | [`evidence`] | how rarely a verdict was wrong |
+//! | [`entry`] | where an answer is kept, and what of it |
+//! | [`sought`] | whether and where an answer is looked for |
+
+pub mod canonical;
+pub mod dependence;
+pub mod difference;
+pub mod entry;
+pub mod evidence;
+pub mod sought;
+mod text;
+pub mod verdict;

@@ -1,0 +1,178 @@
+//! Whether two questions ask the same, and whether such verdicts are right often enough to be used.
+
+#![expect(
+    clippy::float_arithmetic,
+    reason = "it is statistics; nothing here is money or tokens"
+)]
+
+use super::{
+    difference::{Difference, Differences},
+    entry::Similarity,
+    evidence::Evidence,
+};
+use crate::notice::Language;
+
+mod calibration;
+
+use calibration::{CHINESE, ENGLISH, SEEN};
+
+/// Differences with which an answer may be served all the same, if it is sure enough: what a question depends on is
+/// known before it is looked for.
+const TOLERATED: [Difference; 1] = [Difference::Dependence];
+
+/// What speaks for two questions asking the same, and against it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Signs {
+    /// What the verifier says.
+    pub logit: f32,
+    /// Cosine of the angle between their vectors, centred, -1 to 1.
+    pub similarity: f64,
+    /// What rules see.
+    pub differences: Differences,
+    /// Of the one that is asked.
+    pub language: Language,
+}
+
+/// What was fitted for a language, by `shared/embed/tuning/calibrate.py` on pairs that the verifier was not tuned on.
+#[derive(Debug)]
+struct Calibration {
+    bias: f64,
+    logit: f64,
+    similarity: f64,
+    /// What a difference takes away, and adds if negative.
+    differences: &'static [(Difference, f64)],
+    /// With these two questions never ask the same.
+    vetoes: &'static [Difference],
+    /// How sure a verdict must be. Chosen, not fitted: a tenth of the labels of the English pairs are wrong
+    /// themselves, so that no threshold looks safe there.
+    sure_min: f64,
+}
+
+/// How sure it is that two questions ask the same, as a probability; none where that is not enough to be served:
+/// a rule sees a difference, or the verifier is in doubt.
+pub fn sure(signs: &Signs) -> Option<f64> {
+    if signs
+        .differences
+        .iter()
+        .any(|seen| !TOLERATED.contains(&seen))
+    {
+        return None;
+    }
+    let sure = probability(signs)?;
+    (sure >= of(signs.language).sure_min).then_some(sure)
+}
+
+/// The probability that two questions ask the same; none where a rule says that they do not.
+pub fn probability(signs: &Signs) -> Option<f64> {
+    let calibration = of(signs.language);
+    let has = |difference: &Difference| signs.differences.has(*difference);
+    if calibration.vetoes.iter().any(has) {
+        return None;
+    }
+    let taken = calibration.differences.iter();
+    let taken: f64 = taken
+        .filter(|(difference, _)| has(difference))
+        .map(|(_, weight)| weight)
+        .sum();
+    let score = calibration.bias
+        + calibration.logit * f64::from(signs.logit)
+        + calibration.similarity * signs.similarity
+        - taken;
+    Some(1.0 / (1.0 + (-score).exp()))
+}
+
+/// Whether answers may be served for other words, after what was seen of those that were: if with 95 % confidence at
+/// most so many of a hundred of them are wrong.
+///
+/// What was seen before anything is known of a namespace counts as much as what is seen of it.
+pub fn is_trusted(own: Evidence, wrong_percent_max: u32) -> bool {
+    100.0 * own.plus(SEEN).wrong_at_most() <= f64::from(wrong_percent_max)
+}
+
+/// The language in which a question is judged: Chinese as soon as it has a Han character.
+pub fn language(question: &str) -> Language {
+    let is_han = |c: char| matches!(c, '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}');
+    if question.contains(is_han) {
+        Language::Chinese
+    } else {
+        Language::English
+    }
+}
+
+/// What a client is told of how alike two questions are: 0 for a right angle or more.
+pub fn similarity(cosine: f64) -> Similarity {
+    let ten_thousandths = (cosine.clamp(0.0, 1.0) * 10_000.0).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::as_conversions,
+        reason = "it is between 0 and 10,000"
+    )]
+    let ten_thousandths = ten_thousandths as u16;
+    // Only the same question is the same.
+    Similarity::of_ten_thousandths(ten_thousandths.min(9_999))
+}
+
+fn of(language: Language) -> &'static Calibration {
+    match language {
+        Language::Chinese => &CHINESE,
+        Language::English => &ENGLISH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::difference::differences;
+
+    fn signs(question: &str, other: &str, logit: f32) -> Signs {
+        Signs {
+            logit,
+            similarity: 0.95,
+            differences: differences(question, other),
+            language: language(question),
+        }
+    }
+
+    #[test]
+    fn a_verdict_takes_a_sure_verifier_and_no_difference_that_rules_see() {
+        let same = ("为什么天空是蓝色的？", "天空为什么是蓝色的呢？");
+        assert!(sure(&signs(same.0, same.1, 6.0)).is_some());
+        assert_eq!(sure(&signs(same.0, same.1, 1.0)), None);
+        for (question, other) in [
+            ("3的平方是多少", "4的平方是多少"),
+            ("哪些动物会冬眠？", "哪些动物不会冬眠？"),
+            ("把十进制数1011化成二进制", "把二进制数1011化成十进制"),
+            (
+                "How do I convert miles to kilometers?",
+                "How do I convert kilometers to miles?",
+            ),
+        ] {
+            assert_eq!(
+                sure(&signs(question, other, 9.0)),
+                None,
+                "{question} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn trust_ends_with_the_evidence() {
+        assert!(is_trusted(Evidence::default(), 10));
+        assert!(
+            !is_trusted(Evidence::default(), 1),
+            "too little is known for that"
+        );
+        let (checked, wrong) = (10, 3);
+        assert!(!is_trusted(Evidence { checked, wrong }, 10));
+        // Right ones win it back.
+        let checked = 200;
+        assert!(is_trusted(Evidence { checked, wrong }, 10));
+    }
+
+    #[test]
+    fn only_the_same_question_is_the_same() {
+        assert_eq!(similarity(1.0).ten_thousandths(), 9_999);
+        assert_eq!(similarity(-0.3), Similarity::NONE);
+    }
+}
