@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sparkle_aws::{
-    failure::causes,
+    failure::{Failure, causes},
     meter::Settlement,
     metric,
     table::turns::{AtOnce, Given},
@@ -127,10 +127,10 @@ impl Answering<'_> {
             for frame in &frames {
                 self.asked.post(frame).await?;
             }
-            Ok(())
+            Ok::<(), Failure>(())
         };
         let (posted, ()) = tokio::join!(post, app.meter.send(&bill));
-        if let Err::<(), sparkle_aws::failure::Failure>(failure) = posted {
+        if let Err(failure) = posted {
             // It is answered and kept: the client asks again, or resumes.
             warn!(error = causes(&failure), "an answer is not posted");
         }

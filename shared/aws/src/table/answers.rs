@@ -338,8 +338,8 @@ impl Answers {
         Ok(true)
     }
 
-    /// The write that counts a hit, which is part of the transaction that ends the turn. It fails if the answer
-    /// was removed meanwhile.
+    /// The write that counts a hit, which is part of the transaction that writes the call into the ledger. It fails if
+    /// the answer was removed meanwhile.
     pub(super) fn serving(&self, place: &Place, saved_tokens: u32) -> Result<Update, BuildError> {
         Update::builder()
             .table_name(&self.table)
@@ -392,22 +392,9 @@ impl Answers {
             .collect())
     }
 
-    /// Removes an answer: it is not served again. Its candidates lead nowhere then. Cost: one write.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn remove(&self, place: &Place) -> Result<(), TableError> {
-        let delete = self
-            .dynamo
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(key(place)));
-        delete.send().await?;
-        Ok(())
-    }
-
     /// Removes the answer that the provider called so, if it is still the one that is kept there, or the note that
-    /// it is on its way: then whose call it is cannot keep it any more. Cost: one write.
+    /// it is on its way: then whose call it is cannot keep it any more. It is not served again, and its candidates lead
+    /// nowhere. Cost: one write.
     ///
     /// # Errors
     /// [`TableError`].
