@@ -12,6 +12,7 @@ mod fault;
 mod feedback;
 mod gateway;
 mod identity;
+mod judge;
 mod kept;
 mod kill;
 mod load;

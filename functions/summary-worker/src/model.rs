@@ -19,8 +19,8 @@ use sparkle_core::{
     unit::{Timestamp, TokenUsage},
 };
 use sparkle_llm::{
-    ApiKey, Counter, FinishReason, Llm, LlmError, Message, Phase, Piece, Prompt, ProviderText,
-    Scripting, Served, Settings, Timeouts, TraceParent,
+    ApiKey, Counter, Heard, Llm, LlmError, Message, Phase, Prompt, Scripting, Settings, Timeouts,
+    TraceParent,
 };
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -34,8 +34,6 @@ const TOKENS_MAX: u32 = 512;
 /// Most bytes that a summary is made of: as many tokens are held in the learner's account while the model is
 /// asked, and what is held the learner cannot use.
 const MATERIAL_BYTES_MAX: usize = 16 * 1024;
-/// Most bytes of a summary for each of its tokens: no language has longer ones on average.
-const TOKEN_BYTES_MAX: usize = 8;
 
 /// The model that `SPARKLE_SUMMARY_BASE_URL` names, else the one that answers learners. A key goes only to
 /// the endpoint that it was set for. Cost: fetches the key from Secrets Manager where one is named, once for
@@ -155,10 +153,8 @@ impl App {
         let listening = heard.listen(&self.llm, &prompt);
         let end = timeout(CALL_TIME_MAX, listening).await;
         let end = end.unwrap_or(Err(LlmError::Timeout { phase: Phase::Idle }));
-        let (bound, served) = (Counter::bound(&prompt), heard.served);
-        let estimate = || served.estimate(bound, &heard.text, Counter::Bytes);
         let usage = Usage {
-            tokens: heard.counted.unwrap_or_else(estimate),
+            tokens: heard.consumed(&prompt),
             estimated: heard.counted.is_none(),
         };
         let bill = purse.bill(usage, model, clock.now());
@@ -167,6 +163,7 @@ impl App {
         }
         let (prompt_tokens, tokens) = (usage.tokens.prompt_tokens, usage.tokens.completion_tokens);
         info!(prompt_tokens, tokens, "the model was asked");
+        // A long one was cut: what is there was noted.
         Ok(match end {
             Ok(()) if heard.text.trim().is_empty() => Asked::Nothing,
             Ok(()) => Asked::Said(heard.text, tokens),
@@ -218,50 +215,3 @@ fn prompt(
 #[derive(Debug, thiserror::Error)]
 #[error("the call was called off")]
 struct CalledOff;
-
-/// What the model has said so far.
-#[derive(Default)]
-struct Heard {
-    text: String,
-    served: Served,
-    counted: Option<TokenUsage>,
-}
-
-impl Heard {
-    /// Listens to the end. What came until it fails, or is dropped, stays.
-    async fn listen(&mut self, llm: &Llm, prompt: &Prompt) -> Result<(), LlmError> {
-        let mut reply = match llm.stream(prompt).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.counted = error.is_unserved().then(TokenUsage::default);
-                return Err(error);
-            }
-        };
-        let tokens_max = usize::try_from(prompt.answer_tokens_max).unwrap_or(usize::MAX);
-        let bytes_max = tokens_max.saturating_mul(TOKEN_BYTES_MAX);
-        loop {
-            let piece = reply.next().await;
-            self.served = reply.served();
-            self.counted = self.served.bill();
-            match piece {
-                Some(Ok(Piece::Text(piece))) => {
-                    let room = bytes_max.saturating_sub(self.text.len());
-                    let end = piece.floor_char_boundary(room);
-                    self.text.push_str(piece.get(..end).unwrap_or_default());
-                }
-                Some(Ok(Piece::ToolCall(_))) => {}
-                // A long one was cut: what is there was noted.
-                Some(Ok(Piece::Finish { reason, .. })) => {
-                    return match reason {
-                        FinishReason::ContentFilter => Err(LlmError::Blocked {
-                            said: ProviderText::default(),
-                        }),
-                        _ => Ok(()),
-                    };
-                }
-                Some(Err(error)) => return Err(error),
-                None => return Err(LlmError::Cut { source: None }),
-            }
-        }
-    }
-}

@@ -20,10 +20,11 @@ use sparkle_aws::{
         answers::{self, Answers, Awaited, Claimed, FLIGHT_EVERY},
     },
 };
-use sparkle_cache::{Embedded, Looked, Meaning, Semantic};
+use sparkle_cache::{Doubt, Embedded, Looked, Meaning, Semantic};
 use sparkle_core::{
     cache::{
         entry::{Kept, Origin, Place, asker},
+        judge::Opinion,
         sought::{Settings, Sought},
     },
     frame::{Body, CachePolicy, ErrorCode, FinishReason, State, TurnJob},
@@ -38,6 +39,7 @@ use tracing::{info, warn};
 use crate::{
     Clock,
     answer::{Answer, End, LOOK_AFTER, SILENCE_MAX},
+    judge::Pair,
     stream::Stream,
     turn::Stop,
 };
@@ -120,6 +122,10 @@ impl Cache {
         &self.settings
     }
 
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     pub(crate) fn starts(&self) -> &Starts {
         &self.starts
     }
@@ -166,7 +172,7 @@ impl Cache {
                 Ok(Claimed::Taken { flight }) => {
                     // One call that came to nothing may be bad luck; whoever waited for it asks for itself.
                     if waited_for.is_some_and(|other| other != flight) {
-                        let (hit, _) = self.find_similar(job, &sought, clock).await;
+                        let (hit, _) = self.find_similar(job, &sought, stream).await?;
                         return match hit {
                             Some(hit) => self.serve(job, hit, stream).await,
                             None => Ok(Known::Nothing(None)),
@@ -209,7 +215,7 @@ impl Cache {
         });
         let hit = match found {
             Some(kept) => Some(Hit::exact(sought, kept)),
-            None => self.find_similar(job, sought, clock).await.0,
+            None => self.find_similar(job, sought, stream).await?.0,
         };
         // What others asked is not to be found out by asking for nothing else.
         let own = hit.filter(|hit| hit.kept.asker == asker(&job.user_id));
@@ -227,7 +233,7 @@ impl Cache {
         stream: &mut Stream<'_>,
     ) -> Result<Known, Stop> {
         let clock = stream.clock();
-        let (hit, meaning) = self.find_similar(job, &flight.sought, clock).await;
+        let (hit, meaning) = self.find_similar(job, &flight.sought, stream).await?;
         let Some(hit) = hit else {
             count("miss", clock.now());
             return Ok(Known::Nothing(Some(Flight { meaning, ..flight })));
@@ -240,21 +246,70 @@ impl Cache {
         self.serve(job, hit, stream).await
     }
 
+    /// Looks for an answer to other words that ask the same, by the verifier or, where that is in doubt, by a model.
     async fn find_similar(
         &self,
         job: &TurnJob,
         sought: &Sought,
-        clock: Clock,
-    ) -> (Option<Hit>, Option<Meaning>) {
+        stream: &mut Stream<'_>,
+    ) -> Result<(Option<Hit>, Option<Meaning>), Stop> {
+        let clock = stream.clock();
         let look = self.semantic.find(sought, &job.message, clock.now());
-        let Looked { found, meaning } = look.await;
+        let Looked {
+            found,
+            doubt,
+            meaning,
+        } = look.await;
         self.pay_for(job, meaning.as_ref(), clock).await;
-        let hit = found.map(|found| Hit {
-            origin: Origin::Semantic(found.similarity),
-            place: found.place,
-            kept: found.kept,
+        let hit = match (found, doubt) {
+            (Some(found), _) => Some(Hit {
+                origin: Origin::Semantic(found.similarity),
+                place: found.place,
+                kept: found.kept,
+                other_words: Some(found.question),
+            }),
+            // What others wrote could talk a model round.
+            (None, Some(doubt)) if !sought.is_for_all() => self.decide(job, doubt, stream).await?,
+            (None, _) => None,
+        };
+        Ok((hit, meaning))
+    }
+
+    /// Has a model say whether two questions ask the same, if operators allow it.
+    async fn decide(
+        &self,
+        job: &TurnJob,
+        doubt: Doubt,
+        stream: &mut Stream<'_>,
+    ) -> Result<Option<Hit>, Stop> {
+        let Some(model) = self.settings.judge.as_deref() else {
+            return Ok(None);
+        };
+        let (app, clock) = (stream.app(), stream.clock());
+        let other = &*doubt.question;
+        let right = app.leases.right(stream.lease())?;
+        let judging = app.judge(
+            Pair { job, other, model },
+            right,
+            stream.until_cancelled(),
+            clock,
+        );
+        match Box::pin(judging).await {
+            Ok(Some(Opinion::Same)) => {}
+            Ok(_) | Err(Ok(())) => return Ok(None),
+            Err(Err(stop)) => return Err(stop),
+        }
+        let found = self.answers.find(&doubt.place, clock.now()).await;
+        let kept = found.unwrap_or_else(|error| {
+            away(&error);
+            None
         });
-        (hit, meaning)
+        Ok(kept.map(|kept| Hit {
+            origin: Origin::Semantic(doubt.similarity),
+            place: doubt.place,
+            kept,
+            other_words: None,
+        }))
     }
 
     /// Has the call of a provider of vectors written into the ledger, if there was one.
@@ -440,6 +495,8 @@ pub(crate) struct Hit {
     /// Where it is kept.
     pub(crate) place: Place,
     pub(crate) kept: Kept,
+    /// The words that it was kept for, if they are others and only the verifier says that they ask the same.
+    pub(crate) other_words: Option<String>,
 }
 
 impl Hit {
@@ -448,6 +505,7 @@ impl Hit {
             origin: Origin::Exact,
             place: sought.place.clone(),
             kept,
+            other_words: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod audience;
+mod judge;
 mod known;
 mod memory;
 pub mod model;

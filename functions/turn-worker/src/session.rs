@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     App, Clock, HELD_FOR, HOLD_EVERY,
     audience::Audience,
+    judge::Check,
     memory::Wanted,
     stream::{insist, is_away},
     turn::{self, Stop},
@@ -70,6 +71,7 @@ pub(crate) async fn serve(
         audiences: Vec::new(),
         bills: Vec::new(),
         wanted: None,
+        checks: Vec::new(),
         may_have_ended: false,
     };
     Box::pin(session.serve(record)).await?;
@@ -88,9 +90,12 @@ pub(crate) async fn serve(
         }
     };
     let (has_all, (), ()) = tokio::join!(session.drain(PROMPT), send, order);
-    let is_slow = !has_all;
-    if is_slow || record.group() != queue::group(job) {
+    let (is_slow, checks) = (!has_all, std::mem::take(&mut session.checks));
+    if is_slow || !checks.is_empty() || record.group() != queue::group(job) {
         session.pass_on().await?;
+    }
+    for check in &checks {
+        app.check(check, clock).await;
     }
     if is_slow && !session.drain(DRAIN_MAX).await {
         warn!("clients did not take the end of an answer");
@@ -121,6 +126,8 @@ struct Session<'a> {
     bills: Vec<Bill>,
     /// After the last of them.
     wanted: Option<Wanted>,
+    /// Of answers that were served for other words.
+    checks: Vec<Check>,
     /// Whether a turn may have been ended here without its last frames being posted.
     may_have_ended: bool,
 }
@@ -256,6 +263,7 @@ impl Session<'_> {
                 self.audiences.push(over.audience);
                 self.bills.extend(over.bill);
                 self.wanted = over.wanted;
+                self.checks.extend(over.check);
                 if let Some(keeping) = over.keeping {
                     // At once: the next turn may ask the same.
                     app.cache.keep(keeping, clock).await;

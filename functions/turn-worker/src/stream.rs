@@ -14,10 +14,10 @@ use sparkle_core::{
     unit::Timestamp,
 };
 use sparkle_wire::frame;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use crate::{App, Clock, audience::Audience, turn::Stop};
+use crate::{App, Clock, answer::LOOK_AFTER, audience::Audience, turn::Stop};
 
 /// Most bytes of frames that are written again with each new one: with the rest of the item they stay
 /// below the 1 KB that one write unit pays for.
@@ -129,6 +129,10 @@ impl<'a> Stream<'a> {
         self.looked_at
     }
 
+    pub(crate) fn app(&self) -> &'a App {
+        self.app
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
@@ -176,6 +180,15 @@ impl<'a> Stream<'a> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Until the learner no longer wants the answer, or another has the lease. Cost: one read every 240 ms.
+    pub(crate) async fn until_cancelled(&mut self) -> Result<(), Stop> {
+        while !self.is_cancelled() {
+            sleep_until(self.looked_at + LOOK_AFTER).await;
+            self.look().await?;
+        }
+        Ok(())
     }
 
     async fn see(&mut self, standing: Standing) -> Result<(), Stop> {

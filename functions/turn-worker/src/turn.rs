@@ -33,6 +33,7 @@ use crate::{
     App, Clock,
     answer::{Answer, Writer},
     audience::Audience,
+    judge::Check,
     known::{Flight, Keeping, Known},
     memory::{self, Wanted},
     prompt::Composed,
@@ -82,6 +83,8 @@ pub(crate) struct Over {
     pub(crate) wanted: Option<Wanted>,
     /// Not kept yet.
     pub(crate) keeping: Option<Keeping>,
+    /// Not checked yet.
+    pub(crate) check: Option<Check>,
 }
 
 /// Runs a turn whose lease is held, after the messages that were said before it.
@@ -163,6 +166,7 @@ pub(crate) async fn run(
     });
     Ok(Over {
         keeping,
+        check: Check::of(&answer, job, app.cache.settings()),
         ..turn.over(stream.close(&last), bill, at)
     })
 }
@@ -263,6 +267,9 @@ impl<'a> Attempt<'a> {
             Known::Answer(answer) => return Ok((*answer, None)),
             Known::Nothing(flight) => flight,
         };
+        if stream.is_cancelled() {
+            return Ok((Answer::cancelled(stream.shown().to_owned()), flight));
+        }
         self.place = flight.as_ref().map(|flight| flight.place().clone());
         let ask = self.ask(stream, recent, flight.as_ref(), deadline);
         let answer = tokio::select! {
@@ -433,6 +440,7 @@ impl<'a> Attempt<'a> {
             bill,
             wanted: wanted.filter(|_| self.gained > 0),
             keeping: None,
+            check: None,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What learners say of what they were given.
 
-use sparkle_aws::{failure::Failure, metric, table::answers::Outcome};
+use sparkle_aws::{
+    failure::Failure,
+    metric,
+    table::{answers::Outcome, turns::Witness},
+};
 use sparkle_core::{
     frame::{Ack, Body, ErrorBody, ErrorCode, Feedback, Target},
     notice,
@@ -39,7 +43,7 @@ impl Answering<'_> {
         };
         if let Some(outcome) = outcome {
             app.turns
-                .weigh(&app.answers, user, &rated, outcome, now)
+                .weigh(&app.answers, user, (&rated, Witness::Learner), outcome, now)
                 .await?;
         }
         let stars = feedback.rating.stars().to_string();

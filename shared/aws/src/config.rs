@@ -22,6 +22,8 @@
 //! | `SPARKLE_CACHE_DAYS` | how long answers are kept, 7 days if unset |
 //! | `SPARKLE_CACHE_SHARED` | `1` lets answers that hold nothing of a learner be given to others |
 //! | `SPARKLE_CACHE_WRONG_PERCENT_MAX` | of a hundred answers that are served for other words how many may be wrong, with 95 % confidence, before none is; 10 if unset |
+//! | `SPARKLE_CACHE_JUDGE_MODEL` | decides where it is in doubt whether two questions ask the same; none if unset: doubt is a no |
+//! | `SPARKLE_CACHE_CHECKED_PERCENT` | of a hundred answers that are served for other words how many that model checks; 10 if unset |
 //! | `SPARKLE_CACHE_WEIGHTS` | the folder of the bundled model; if unset, only the same question is found |
 //! | `SPARKLE_CACHE_VERSION` | another number, and no answer of before is found; 1 if unset |
 //! | `SPARKLE_EMBEDDING_BASE_URL` | an OpenAI-compatible endpoint of vectors, or `bedrock`; if unset, they are the bundled model's |
@@ -92,6 +94,9 @@ pub fn cache() -> Result<sought::Settings, ConfigError> {
         life: life.unwrap_or(default.life),
         wrong_percent_max: positive_or_unset("SPARKLE_CACHE_WRONG_PERCENT_MAX")?
             .unwrap_or(default.wrong_percent_max),
+        judge: optional("SPARKLE_CACHE_JUDGE_MODEL"),
+        checked_percent: positive_or_unset("SPARKLE_CACHE_CHECKED_PERCENT")?
+            .unwrap_or(default.checked_percent),
     })
 }
 

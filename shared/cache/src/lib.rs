@@ -33,7 +33,7 @@ use sparkle_embed::Embedding;
 use tracing::warn;
 
 use crate::{
-    mind::{Judged, Mind},
+    mind::{Certainty, Judged, Mind},
     shelves::{Row, Shelves},
 };
 
@@ -56,6 +56,19 @@ pub struct Found {
     pub place: Place,
     /// What is kept.
     pub kept: Kept,
+    /// The question that it was kept for, as it was asked.
+    pub question: String,
+    /// How alike the questions are.
+    pub similarity: Similarity,
+}
+
+/// A question of which it is in doubt whether it asks the same.
+#[derive(Debug)]
+pub struct Doubt {
+    /// Where its answer is kept.
+    pub place: Place,
+    /// As it was asked.
+    pub question: String,
     /// How alike the questions are.
     pub similarity: Similarity,
 }
@@ -65,6 +78,8 @@ pub struct Found {
 pub struct Looked {
     /// The answer.
     pub found: Option<Found>,
+    /// Where there is none: the likeliest of the questions that are in doubt.
+    pub doubt: Option<Doubt>,
     /// What the question means, if that had to be known: it need not be asked for again.
     pub meaning: Option<Meaning>,
 }
@@ -125,22 +140,20 @@ impl Semantic {
     }
 
     /// The answer to a question that asks the same as `question`, if there is one, and such answers are known to be
-    /// wrong rarely enough.
+    /// wrong rarely enough; else one of which that is in doubt.
     ///
     /// Cost: at once a read and a query for what is new; where something is kept, some milliseconds of processor
     /// time for the question and for each of at most three that are near, and a strongly consistent read. The first
     /// time the model is loaded.
     pub async fn find(&self, sought: &Sought, question: &str, now: Timestamp) -> Looked {
-        let mut meaning = None;
-        let found = self.look(sought, question, now, &mut meaning).await;
-        let found = found.unwrap_or_else(|error| {
+        let mut looked = Looked::default();
+        if let Err(error) = self.look(sought, question, now, &mut looked).await {
             warn!(
                 error = causes(&error),
                 "what asks the same cannot be looked for"
             );
-            None
-        });
-        Looked { found, meaning }
+        }
+        looked
     }
 
     async fn look(
@@ -148,10 +161,10 @@ impl Semantic {
         sought: &Sought,
         question: &str,
         now: Timestamp,
-        meaning: &mut Option<Meaning>,
-    ) -> Result<Option<Found>, TableError> {
+        looked: &mut Looked,
+    ) -> Result<(), TableError> {
         let Some(version) = self.mind.version() else {
-            return Ok(None);
+            return Ok(());
         };
         let (place, language) = (&sought.place, verdict::language(question));
         let (evidence, is_there) = tokio::join!(
@@ -161,35 +174,50 @@ impl Semantic {
         );
         let evidence = evidence?;
         if !is_there? || !self.is_trusted(evidence, language, now) {
-            return Ok(None);
+            return Ok(());
         }
         let Some(mut placed) = self.mind.place(question).await else {
-            return Ok(None);
+            return Ok(());
         };
-        *meaning = Some(Meaning {
+        looked.meaning = Some(Meaning {
             version: version.to_string(),
             vector: placed.vector.bytes(),
             embedded: placed.embedded.take(),
         });
         let near = self.shelves.nearest(place, &placed.vector, JUDGED_MAX, now);
         if near.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        for Judged { row, similarity } in self.mind.judge(question, &placed, near).await {
-            let found = Place {
+        for judged in self.mind.judge(question, &placed, near).await {
+            let Judged {
+                row,
+                similarity,
+                certainty,
+            } = judged;
+            let place = Place {
                 digest: row.digest.clone(),
                 ..place.clone()
             };
-            if let Some(kept) = self.answers.find(&found, now).await? {
-                return Ok(Some(Found {
-                    place: found,
-                    kept,
+            if certainty == Certainty::Doubtful {
+                looked.doubt = Some(Doubt {
+                    place,
+                    question: row.question,
                     similarity,
-                }));
+                });
+                return Ok(());
             }
-            self.forget(place, &row).await?;
+            if let Some(kept) = self.answers.find(&place, now).await? {
+                looked.found = Some(Found {
+                    place,
+                    kept,
+                    question: row.question,
+                    similarity,
+                });
+                return Ok(());
+            }
+            self.forget(&place, &row).await?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// What a question means; none without the model, or for one that it cannot read. Cost: some milliseconds of

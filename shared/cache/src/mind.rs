@@ -53,11 +53,19 @@ pub(crate) struct Placed {
     states: Option<States>,
 }
 
-/// A question that asks the same, by all that is known.
+/// A question that asks the same, by all that is known, or may.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) row: Row,
     pub(crate) similarity: Similarity,
+    pub(crate) certainty: Certainty,
+}
+
+/// Whether it is known that two questions ask the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Certainty {
+    Doubtful,
+    Sure,
 }
 
 impl Mind {
@@ -108,7 +116,7 @@ impl Mind {
         }
     }
 
-    /// Which of those that are near ask the same, the surest first. Cost: some milliseconds of processor time each.
+    /// Which of those that are near ask the same or may, the surest first. Cost: some milliseconds of processor time each.
     pub(crate) async fn judge(
         &self,
         question: &str,
@@ -123,7 +131,10 @@ impl Mind {
             };
             let judge = |near| model.judge(&question, &states, near);
             let mut judged: Vec<(f64, Judged)> = near.into_iter().filter_map(judge).collect();
-            judged.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+            judged.sort_by(|(one_sure, one), (other_sure, other)| {
+                let by_certainty = other.certainty.cmp(&one.certainty);
+                by_certainty.then(other_sure.total_cmp(one_sure))
+            });
             judged.into_iter().map(|(_, judged)| judged).collect()
         };
         self.work(judge).await.unwrap_or_default()
@@ -156,7 +167,7 @@ impl Model {
         })
     }
 
-    /// How sure it is that a question that is near asks the same; none where it is not sure enough.
+    /// How sure it is that a question that is near asks the same; none where it hardly does.
     fn judge(&self, question: &str, states: &States, near: Near) -> Option<(f64, Judged)> {
         let Near { row, similarity } = near;
         let other = self.bundled.states(&row.question).ok()?;
@@ -166,8 +177,15 @@ impl Model {
             differences: differences(question, &row.question),
             language: verdict::language(question),
         };
-        let sure = verdict::sure(&signs)?;
-        let similarity = verdict::similarity(similarity);
-        Some((sure, Judged { row, similarity }))
+        let (sure, certainty) = match verdict::sure(&signs) {
+            Some(sure) => (sure, Certainty::Sure),
+            None => (verdict::doubt(&signs)?, Certainty::Doubtful),
+        };
+        let judged = Judged {
+            row,
+            similarity: verdict::similarity(similarity),
+            certainty,
+        };
+        Some((sure, judged))
     }
 }

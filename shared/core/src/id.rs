@@ -118,12 +118,18 @@ impl CallGroup {
 impl CallId {
     /// The call that places a turn's question among others. No call of its group is called so.
     pub fn embedding(user: &UserId, request: &RequestId, at: Timestamp) -> Self {
+        Self::beside("embedding", user, request, at)
+    }
+
+    /// The call that judges whether a turn's question asks the same as another. No call of its group is called so.
+    pub fn judgement(user: &UserId, request: &RequestId, at: Timestamp) -> Self {
+        Self::beside("judgement", user, request, at)
+    }
+
+    fn beside(what: &str, user: &UserId, request: &RequestId, at: Timestamp) -> Self {
         let at = at.unix_ms().to_string();
         let digest = digest(&[user.as_str(), request.as_str(), &at]);
-        Self(format!(
-            "embedding.{}",
-            digest.get(..24).unwrap_or_default()
-        ))
+        Self(format!("{what}.{}", digest.get(..24).unwrap_or_default()))
     }
 }
 

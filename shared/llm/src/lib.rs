@@ -6,9 +6,10 @@
 //! [`LlmError::is_retryable`].
 //!
 //! In reading order: [`prompt`] is what is asked, [`tokens`] how long that is, [`reply`] what comes back,
-//! [`error`] what can go wrong, [`openai`] and [`offline`] the two models.
+//! piece by piece, [`heard`] the same as a whole, [`error`] what can go wrong, [`openai`] and [`offline`] the two models.
 
 pub mod error;
+pub mod heard;
 pub mod offline;
 pub mod openai;
 pub mod prompt;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 pub use error::{LlmError, Phase, ProviderText, SettingsError};
+pub use heard::Heard;
 pub use openai::ApiKey;
 pub use prompt::{Message, Prompt, Role, Tool, ToolCall, TraceParent};
 pub use reply::{FinishReason, Piece, Reply, Served};

@@ -13,7 +13,8 @@
 //! | `finished_at` | N | Unix ms, once it is over |
 //! | `response_id` | S | what the provider called its answer; absent: it has no name, or is none |
 //! | `place` | S | where the answer is kept, as `sparkle_wire::job::place_word` writes it; absent: nowhere |
-//! | `verdict` | S | the answer was kept for other words, which are in this language (`zh`, `en`); absent: it was not, or what came of it is evidence already |
+//! | `verdict` | S | the answer was kept for other words, which are in this language (`zh`, `en`); absent: it was not |
+//! | `weighed` | S | `right` or `wrong`: how such an answer counts in the evidence; absent: it does not yet |
 //! | `rating` | N | what the learner thinks of the answer, 1 to 5; absent: they did not say |
 //! | `comment` | S | what they say of it; absent: nothing |
 //! | `expires_at` | N, TTL | Unix s: 24 h after it was accepted |
@@ -73,7 +74,7 @@ mod at_once;
 mod rating;
 
 pub use at_once::AtOnce;
-pub use rating::Rated;
+pub use rating::{Rated, Witness};
 
 /// How long a request id is remembered and its stream kept (R-CHAT-1).
 const LIFE: Duration = Duration::from_hours(24);

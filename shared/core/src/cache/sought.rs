@@ -28,6 +28,10 @@ pub struct Settings {
     pub life: Duration,
     /// How many of a hundred answers that are served for other words may be wrong, with 95 % confidence.
     pub wrong_percent_max: u32,
+    /// The model that decides where it is in doubt whether two questions ask the same; none: then they do not.
+    pub judge: Option<String>,
+    /// Of a hundred answers that are served for other words how many that model checks afterwards.
+    pub checked_percent: u32,
 }
 
 impl Default for Settings {
@@ -37,6 +41,8 @@ impl Default for Settings {
             is_shared: false,
             life: Duration::from_hours(7 * 24),
             wrong_percent_max: 10,
+            judge: None,
+            checked_percent: 10,
         }
     }
 }

@@ -20,6 +20,16 @@ use calibration::{CHINESE, ENGLISH, SEEN};
 /// known before it is looked for.
 const TOLERATED: [Difference; 1] = [Difference::Dependence];
 
+/// Differences that a model may find to be none: rules take many a paraphrase for one of these. About numbers,
+/// units, names that stand for others, negation, opposites and directions nobody is asked.
+const DOUBTED: [Difference; 3] = [
+    Difference::NameMissing,
+    Difference::Substitution,
+    Difference::Aspect,
+];
+/// Below this probability nobody is asked: an opinion costs a fifth of an answer, and most would be no.
+const DOUBT_MIN: f64 = 0.4;
+
 /// What speaks for two questions asking the same, and against it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signs {
@@ -51,15 +61,17 @@ struct Calibration {
 /// How sure it is that two questions ask the same, as a probability; none where that is not enough to be served:
 /// a rule sees a difference, or the verifier is in doubt.
 pub fn sure(signs: &Signs) -> Option<f64> {
-    if signs
-        .differences
-        .iter()
-        .any(|seen| !TOLERATED.contains(&seen))
-    {
-        return None;
-    }
-    let sure = probability(signs)?;
+    let is_tolerated = |seen| TOLERATED.contains(&seen);
+    let sure = probability(signs).filter(|_| signs.differences.iter().all(is_tolerated))?;
     (sure >= of(signs.language).sure_min).then_some(sure)
+}
+
+/// The probability that two questions ask the same, where that is in doubt, so that a model may decide; none where
+/// it is hardly so, or a rule sees what must not be overruled.
+pub fn doubt(signs: &Signs) -> Option<f64> {
+    let may_be = |seen| TOLERATED.contains(&seen) || DOUBTED.contains(&seen);
+    let probability = probability(signs).filter(|_| signs.differences.iter().all(may_be))?;
+    (probability >= DOUBT_MIN).then_some(probability)
 }
 
 /// The probability that two questions ask the same; none where a rule says that they do not.
@@ -150,6 +162,27 @@ mod tests {
         ] {
             assert_eq!(
                 sure(&signs(question, other, 9.0)),
+                None,
+                "{question} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_doubt_is_below_a_verdict_and_never_about_a_number() {
+        let same = ("为什么天空是蓝色的？", "天空为什么是蓝色的呢？");
+        assert!(doubt(&signs(same.0, same.1, 1.0)).is_some());
+        assert_eq!(doubt(&signs(same.0, same.1, -3.0)), None);
+        for (question, other) in [
+            ("3的平方是多少", "4的平方是多少"),
+            ("哪些动物会冬眠？", "哪些动物不会冬眠？"),
+            (
+                "How do I convert miles to kilometers?",
+                "How do I convert kilometers to miles?",
+            ),
+        ] {
+            assert_eq!(
+                doubt(&signs(question, other, 9.0)),
                 None,
                 "{question} {other}"
             );

@@ -53,30 +53,37 @@ impl Answers {
         let Some(item) = item.filter(|item| !is_expired(item, now.unix_seconds())) else {
             return Ok(Evidence::default());
         };
+        let count = |name| -> Result<u64, TableError> {
+            // Below 0 where a word is taken back that was counted before the evidence was removed.
+            Ok(u64::try_from(number_of::<i64>(&item, name)?).unwrap_or(0))
+        };
         Ok(Evidence {
-            checked: number_of(&item, "checked")?,
-            wrong: number_of(&item, "wrong")?,
+            checked: count("checked")?,
+            wrong: count("wrong")?,
         })
     }
 
-    /// The write that counts what became of an answer that was served for other words.
+    /// The write that counts what became of an answer that was served for other words, of which something else may
+    /// have been known before.
     pub(in crate::table) fn noting(
         &self,
         place: &Place,
         language: Language,
-        outcome: Outcome,
+        (before, outcome): (Option<Outcome>, Outcome),
         now: Timestamp,
     ) -> Result<Update, BuildError> {
+        let is_wrong = |outcome| i32::from(outcome == Outcome::Wrong);
+        let more_wrong = is_wrong(outcome) - before.map_or(0, is_wrong);
         Update::builder()
             .table_name(&self.table)
             .set_key(Some(evidence_key(&place.scope, &place.namespace, language)))
             .update_expression(
-                "SET checked = if_not_exists(checked, :zero) + :one, \
+                "SET checked = if_not_exists(checked, :zero) + :checked, \
                  wrong = if_not_exists(wrong, :zero) + :wrong, expires_at = :until",
             )
             .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":wrong", number(i32::from(outcome == Outcome::Wrong)))
+            .expression_attribute_values(":checked", number(i32::from(before.is_none())))
+            .expression_attribute_values(":wrong", number(more_wrong))
             .expression_attribute_values(":until", number(now.after(EVIDENCE_LIFE).unix_seconds()))
             .build()
     }

@@ -1,12 +1,15 @@
-//! What a learner says of an answer.
+//! What is said of an answer.
 
 use aws_sdk_dynamodb::{
+    error::BuildError,
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
-    types::{ReturnValue, TransactWriteItem, Update},
+    types::{
+        ConditionCheck, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    },
 };
 use sparkle_core::{
     cache::entry::Place,
-    frame::Feedback,
+    frame::{Feedback, TurnJob},
     id::{RequestId, UserId},
     notice::Language,
     unit::Timestamp,
@@ -17,7 +20,7 @@ use tokio::time::sleep;
 
 use super::{Turns, turn_key};
 use crate::table::{
-    CONTENDED_PAUSE, CONTENDED_TRIES_MAX, Item, TableError,
+    CONTENDED_PAUSE, CONTENDED_TRIES_MAX, Item, Right, TableError,
     answers::{Answers, Outcome},
     number, number_of, text, text_of,
 };
@@ -29,9 +32,43 @@ pub struct Rated {
     pub response_id: String,
     /// Where it is kept, if it is.
     pub place: Option<Place>,
-    /// The turn, and the language of its question, if the answer was kept for other words and nothing is known of
-    /// it yet.
-    verdict: Option<(RequestId, Language)>,
+    /// If the answer was kept for other words.
+    verdict: Option<Verdict>,
+}
+
+/// That two questions ask the same, as it was told a learner by an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Verdict {
+    request: RequestId,
+    /// Of the question.
+    language: Language,
+    /// What is known of it.
+    weighed: Option<Outcome>,
+}
+
+impl Rated {
+    /// An answer of which nothing was said yet, that was kept at `place` for other words than those of `turn`, in
+    /// this language.
+    pub fn unrated(turn: &TurnJob, place: &Place, language: Language) -> Self {
+        Self {
+            response_id: String::new(),
+            place: Some(place.clone()),
+            verdict: Some(Verdict {
+                request: turn.request_id.clone(),
+                language,
+                weighed: None,
+            }),
+        }
+    }
+}
+
+/// Who says what came of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// The learner: the last word counts.
+    Learner,
+    /// A model, which is not asked where somebody has spoken.
+    Model,
 }
 
 impl Turns {
@@ -93,14 +130,34 @@ impl Turns {
         let place = text_of(&rated, "place").ok();
         let language = text_of(&rated, "verdict").ok().map(Language::of_tag);
         Ok(Some(Rated {
-            verdict: language.map(|language| (request.clone(), language)),
+            verdict: language.map(|language| Verdict {
+                request: request.clone(),
+                language,
+                weighed: weighed_of(&rated),
+            }),
             response_id: response_id.to_owned(),
             place: place.and_then(|word| job::place_of_word(word, user)),
         }))
     }
 
-    /// Counts what a learner says as evidence of how often an answer that was kept for other words is wrong; of
-    /// each such answer once. Cost: nothing, or one transaction of 2 items.
+    /// The right to have it judged whether an answer that was kept for other words is right, as long as nobody has
+    /// said so.
+    ///
+    /// # Errors
+    /// [`TableError::Corrupt`], never in fact.
+    pub fn right_to_weigh(&self, turn: &TurnJob) -> Result<Right, TableError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.turns)
+            .set_key(Some(turn_key(&turn.user_id, &turn.request_id)))
+            .condition_expression("attribute_exists(verdict) AND attribute_not_exists(weighed)")
+            .build();
+        check
+            .map(Right)
+            .map_err(|_incomplete| TableError::Corrupt("request_id"))
+    }
+
+    /// Counts what somebody says as evidence of how often an answer that was kept for other words is wrong: of each
+    /// such answer once, by what was said last. Cost: nothing, or one transaction of 2 items.
     ///
     /// # Errors
     /// [`TableError`].
@@ -108,48 +165,73 @@ impl Turns {
         &self,
         answers: &Answers,
         user: &UserId,
-        rated: &Rated,
+        (rated, witness): (&Rated, Witness),
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<(), TableError> {
-        let (Some((request, language)), Some(place)) = (&rated.verdict, &rated.place) else {
+        let (Some(verdict), Some(place)) = (&rated.verdict, &rated.place) else {
             return Ok(());
         };
-        let weighed = Update::builder()
-            .table_name(&self.turns)
-            .set_key(Some(turn_key(user, request)))
-            .update_expression("REMOVE verdict")
-            .condition_expression("attribute_exists(verdict)")
-            .build();
-        let noted = answers.noting(place, *language, outcome, now);
-        let (Ok(weighed), Ok(noted)) = (weighed, noted) else {
-            return Err(TableError::Corrupt("user_id"));
-        };
-        let write = |update| TransactWriteItem::builder().update(update).build();
-        let writes = vec![write(weighed), write(noted)];
-        let mut tries = 0;
-        loop {
+        let (mut before, mut tries) = (verdict.weighed, 0);
+        while before != Some(outcome) {
             tries += 1;
+            let weighed = self.weighing((user, &verdict.request), before, outcome);
+            let noted = answers.noting(place, verdict.language, (before, outcome), now);
+            let (Ok(weighed), Ok(noted)) = (weighed, noted) else {
+                return Err(TableError::Corrupt("user_id"));
+            };
+            let write = |update| TransactWriteItem::builder().update(update).build();
             let transact = self.dynamo.transact_write_items();
-            let transact = transact.set_transact_items(Some(writes.clone()));
+            let transact = transact.set_transact_items(Some(vec![write(weighed), write(noted)]));
             let Err(error) = transact.send().await else {
                 return Ok(());
             };
-            if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
                 error.as_service_error()
-            {
-                let of_turn = cancelled.cancellation_reasons().first();
-                if of_turn.and_then(|reason| reason.code()) == Some("ConditionalCheckFailed") {
-                    // It was weighed by another copy of the frame.
-                    return Ok(());
+            else {
+                return Err(error.into());
+            };
+            let of_turn = cancelled.cancellation_reasons().first();
+            let refused = of_turn.filter(|why| why.code() == Some("ConditionalCheckFailed"));
+            match refused {
+                // Another was faster, or the turn is gone.
+                Some(why) => {
+                    let found = why.item().and_then(weighed_of);
+                    if found == before || witness == Witness::Model || tries >= CONTENDED_TRIES_MAX
+                    {
+                        return Ok(());
+                    }
+                    before = found;
                 }
-                if tries < CONTENDED_TRIES_MAX {
-                    sleep(CONTENDED_PAUSE * tries).await;
-                    continue;
-                }
+                None if tries < CONTENDED_TRIES_MAX => sleep(CONTENDED_PAUSE * tries).await,
+                None => return Err(error.into()),
             }
-            return Err(error.into());
         }
+        Ok(())
+    }
+
+    /// The write that says what became of an answer, of which `before` was known.
+    fn weighing(
+        &self,
+        (user, request): (&UserId, &RequestId),
+        before: Option<Outcome>,
+        outcome: Outcome,
+    ) -> Result<Update, BuildError> {
+        let update = Update::builder()
+            .table_name(&self.turns)
+            .set_key(Some(turn_key(user, request)))
+            .update_expression("SET weighed = :outcome")
+            .expression_attribute_values(":outcome", text(word(outcome)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = match before {
+            None => update.condition_expression(
+                "attribute_exists(verdict) AND attribute_not_exists(weighed)",
+            ),
+            Some(before) => update
+                .condition_expression("attribute_exists(verdict) AND weighed = :before")
+                .expression_attribute_values(":before", text(word(before))),
+        };
+        update.build()
     }
 
     /// The newest of a learner's turns whose answer the provider called so.
@@ -188,4 +270,18 @@ impl Turns {
         let request = request.map_err(|_invalid| TableError::Corrupt("request_id"))?;
         Ok(Some(request))
     }
+}
+
+/// As it is written.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Right => "right",
+        Outcome::Wrong => "wrong",
+    }
+}
+
+fn weighed_of(item: &Item) -> Option<Outcome> {
+    let weighed = text_of(item, "weighed").ok()?;
+    let all = [Outcome::Right, Outcome::Wrong];
+    all.into_iter().find(|outcome| word(*outcome) == weighed)
 }
