@@ -4,6 +4,7 @@
 //!     cargo bench -p sparkle-tests --bench overhead -- --release          of what is deployed
 //!     cargo bench -p sparkle-tests --bench overhead -- --release --peers  and of other gateways beside it
 //!     cargo bench -p sparkle-tests --bench overhead -- --rounds           only the calls to the stores
+//!     cargo bench -p sparkle-tests --bench overhead -- --repeats          only a question that was answered before
 //!
 //! Measures the program that `cargo run` starts, as processes, over the real WebSocket, with a scripted
 //! provider over HTTP that answers at once. CPU is that of the functions, which is what AWS sells; the
@@ -13,6 +14,7 @@ mod load;
 mod model;
 mod peers;
 mod relay;
+mod repeat;
 mod rounds;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -58,6 +60,13 @@ const OVERHEAD_MAX: Duration = Duration::from_millis(5);
 /// The functions that a message passes.
 const FUNCTIONS: [&str; 2] = ["ws-message", "turn-worker"];
 
+/// A part of the benchmark by itself.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Rounds,
+    Repeats,
+}
+
 /// What other gateways are compared with.
 struct Ours {
     cpu: Duration,
@@ -66,28 +75,31 @@ struct Ours {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let (mut with_peers, mut only_rounds, mut profile) = (false, false, Profile::Debug);
+    let (mut with_peers, mut only, mut profile) = (false, None, Profile::Debug);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             // Cargo says so to every benchmark.
             "--bench" => {}
             "--peers" => with_peers = true,
-            "--rounds" => only_rounds = true,
+            "--rounds" => only = Some(Part::Rounds),
+            "--repeats" => only = Some(Part::Repeats),
             "--release" => profile = Profile::Release,
-            other => bail!("{other} is not [--release] [--peers] [--rounds]"),
+            other => bail!("{other} is not [--release] [--peers] [--rounds] [--repeats]"),
         }
     }
     describe_machine(profile)?;
     let programs = profile.build()?;
     let model = Arc::new(Model::start(&programs).await?);
-    if only_rounds {
-        return rounds::measure(&programs, &model).await;
+    match only {
+        Some(Part::Rounds) => return rounds::measure(&programs, &model).await,
+        Some(Part::Repeats) => return repeat::measure(&programs, &model).await,
+        None => {}
     }
     let pace = pace(profile);
     say(&format!(
         "client       this program, built for release, on the same machine\n\
-         stack        authorizer, rate limit, durable turns, dedup, stored frames, logs and metrics on;\n\
-         \x20            not built yet, so not in the figures: quota, cache, safety, ledger\n\
+         stack        authorizer, rate limit, durable turns, dedup, stored frames, quota, cache, ledger, logs and\n\
+         \x20            metrics on; messages are scripts, which are never kept; safety and traces are not built yet\n\
          model        the scripted provider over HTTP through a relay of this program; two pieces, no pauses\n\
          load         {} short chats a second for {} s by {LEARNERS} learners with a conversation each, due at\n\
          \x20            fixed times whether or not earlier ones are answered; waits count from then\n",
@@ -101,6 +113,7 @@ async fn main() -> Result<()> {
         let measured = open_loop(&programs, store, &model, pace).await?;
         ours = ours.or(Some(measured));
     }
+    repeat::measure(&programs, &model).await?;
     rounds::measure(&programs, &model).await?;
     if let (true, Some(ours)) = (with_peers, ours) {
         peers::measure(&model, pace, &ours).await?;
