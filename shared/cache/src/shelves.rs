@@ -167,11 +167,10 @@ impl Shelves {
             return Vec::new();
         };
         // Some of them may be gone.
-        let neighbours = copied.shelf.nearest(vector, 8 * count);
+        let neighbours = copied.shelf.nearest(vector, 8 * count, NEAR_MIN);
         neighbours
             .unwrap_or_default()
             .into_iter()
-            .filter(|neighbour| neighbour.similarity >= NEAR_MIN)
             .filter_map(|neighbour| {
                 let row = copied.rows.get(neighbour.row)?.clone()?;
                 let similarity = neighbour.similarity;
