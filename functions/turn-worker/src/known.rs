@@ -175,7 +175,10 @@ impl Cache {
                         let (hit, _) = self.find_similar(job, &sought, stream).await?;
                         return match hit {
                             Some(hit) => self.serve(job, hit, stream).await,
-                            None => Ok(Known::Nothing(None)),
+                            None => {
+                                count("miss", clock.now());
+                                Ok(Known::Nothing(None))
+                            }
                         };
                     }
                     match self.wait(&sought, stream, deadline).await? {
@@ -188,7 +191,10 @@ impl Cache {
                             let shown = stream.shown().to_owned();
                             return Ok(Known::Answer(Box::new(Answer::cancelled(shown))));
                         }
-                        Waited::TooLong => return Ok(Known::Nothing(None)),
+                        Waited::TooLong => {
+                            count("miss", clock.now());
+                            return Ok(Known::Nothing(None));
+                        }
                     }
                 }
                 Err(error) => {
