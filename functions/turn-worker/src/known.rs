@@ -172,14 +172,7 @@ impl Cache {
                 Ok(Claimed::Taken { flight }) => {
                     // One call that came to nothing may be bad luck; whoever waited for it asks for itself.
                     if waited_for.is_some_and(|other| other != flight) {
-                        let (hit, _) = self.find_similar(job, &sought, stream).await?;
-                        return match hit {
-                            Some(hit) => self.serve(job, hit, stream).await,
-                            None => {
-                                count("miss", clock.now());
-                                Ok(Known::Nothing(None))
-                            }
-                        };
+                        return self.go_alone(job, &sought, stream).await;
                     }
                     match self.wait(&sought, stream, deadline).await? {
                         Waited::Known(kept) => {
@@ -191,10 +184,7 @@ impl Cache {
                             let shown = stream.shown().to_owned();
                             return Ok(Known::Answer(Box::new(Answer::cancelled(shown))));
                         }
-                        Waited::TooLong => {
-                            count("miss", clock.now());
-                            return Ok(Known::Nothing(None));
-                        }
+                        Waited::TooLong => return Ok(missed(clock.now())),
                     }
                 }
                 Err(error) => {
@@ -203,6 +193,19 @@ impl Cache {
                     return Ok(Known::Nothing(None));
                 }
             }
+        }
+    }
+
+    /// Has the model asked for one turn alone, unless the same was answered in other words.
+    async fn go_alone(
+        &self,
+        job: &TurnJob,
+        sought: &Sought,
+        stream: &mut Stream<'_>,
+    ) -> Result<Known, Stop> {
+        match self.find_similar(job, sought, stream).await? {
+            (Some(hit), _) => self.serve(job, hit, stream).await,
+            (None, _) => Ok(missed(stream.clock().now())),
         }
     }
 
@@ -231,7 +234,7 @@ impl Cache {
         }
     }
 
-    /// Has the model asked, unless the same was answered in other words.
+    /// Has the model asked for all who wait, unless the same was answered in other words.
     async fn take_off(
         &self,
         job: &TurnJob,
@@ -568,6 +571,12 @@ fn nothing_kept(job: &TurnJob) -> Known {
     let language = Language::of_tag(&job.language);
     let error = notice::error_in(ErrorCode::NotFound, "payload.cache", language);
     Known::Answer(Box::new(Answer::refused(error)))
+}
+
+/// The model is to be asked, for one turn alone.
+fn missed(now: Timestamp) -> Known {
+    count("miss", now);
+    Known::Nothing(None)
 }
 
 fn away(error: &TableError) {
