@@ -8,7 +8,6 @@ use std::{
 
 use sparkle_aws::failure::causes;
 use sparkle_core::cache::{
-    difference::differences,
     entry::Similarity,
     verdict::{self, Signs},
 };
@@ -171,12 +170,8 @@ impl Model {
     fn judge(&self, question: &str, states: &States, near: Near) -> Option<(f64, Judged)> {
         let Near { row, similarity } = near;
         let other = self.bundled.states(&row.question).ok()?;
-        let signs = Signs {
-            logit: self.verifier.logit(states, &other).ok()?,
-            similarity,
-            differences: differences(question, &row.question),
-            language: verdict::language(question),
-        };
+        let logit = self.verifier.logit(states, &other).ok()?;
+        let signs = Signs::of(question, &row.question, logit, similarity);
         let (sure, certainty) = match verdict::sure(&signs) {
             Some(sure) => (sure, Certainty::Sure),
             None => (verdict::doubt(&signs)?, Certainty::Doubtful),

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`canonical`] | which spellings of a question are one question |
 //! | [`dependence`] | what an answer depends on beside the question, and who may see both |
+//! | [`courtesy`] | what a question asks without it |
 //! | [`difference`] | what rules see between two questions |
 //! | [`verdict`] | whether two questions ask the same |
 //! | [`judge`] | what a model is told that is to say so where that is in doubt, and which verdicts it checks |
@@ -12,6 +13,7 @@
 //! | [`sought`] | whether and where an answer is looked for |
 
 pub mod canonical;
+pub mod courtesy;
 pub mod dependence;
 pub mod difference;
 pub mod entry;

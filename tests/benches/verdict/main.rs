@@ -20,10 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use curve::{Curve, Scored};
 use serde::{Deserialize, Serialize};
-use sparkle_core::cache::{
-    difference::differences,
-    verdict::{self, Signs},
-};
+use sparkle_core::cache::verdict::{self, Signs};
 use sparkle_embed::{Bundled, Reading, Verifier};
 use sparkle_tests::{
     bench::{Profile, describe_machine, say},
@@ -118,12 +115,9 @@ impl Mind {
     /// What speaks for and against a pair, and the cosine without centring; none if one cannot be read.
     fn signs(&self, a: &str, b: &str) -> Option<(Signs, f64)> {
         let (one, other) = (self.read(a)?, self.read(b)?);
-        let signs = Signs {
-            logit: self.verifier.logit(one.states(), other.states()).ok()?,
-            similarity: one.vector().similarity(other.vector()).ok()?,
-            differences: differences(a, b),
-            language: verdict::language(a),
-        };
+        let logit = self.verifier.logit(one.states(), other.states()).ok()?;
+        let similarity = one.vector().similarity(other.vector()).ok()?;
+        let signs = Signs::of(a, b, logit, similarity);
         Some((signs, one.plain_similarity(&other)))
     }
 

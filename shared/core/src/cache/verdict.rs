@@ -6,7 +6,8 @@
 )]
 
 use super::{
-    difference::{Difference, Differences},
+    courtesy::bare,
+    difference::{Difference, Differences, differences},
     entry::Similarity,
     evidence::Evidence,
 };
@@ -41,6 +42,32 @@ pub struct Signs {
     pub differences: Differences,
     /// Of the one that is asked.
     pub language: Language,
+    /// What is left of them without courtesy.
+    pub bare: Bare,
+}
+
+/// Whether two questions are the same without courtesy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bare {
+    /// They are: that is sure, whatever else speaks for it or against.
+    Same,
+    /// They are not, so it takes more to know.
+    Different,
+}
+
+impl Signs {
+    /// What speaks for and against `question` asking the same as `other`, by the verifier's `logit`, their vectors'
+    /// `similarity` and by themselves.
+    pub fn of(question: &str, other: &str, logit: f32, similarity: f64) -> Self {
+        let is_same = bare(question).is_some_and(|bare_one| bare(other) == Some(bare_one));
+        Self {
+            logit,
+            similarity,
+            differences: differences(question, other),
+            language: language(question),
+            bare: if is_same { Bare::Same } else { Bare::Different },
+        }
+    }
 }
 
 /// What was fitted for a language, by `shared/embed/tuning/calibrate.py` on pairs that the verifier was not tuned on.
@@ -61,6 +88,9 @@ struct Calibration {
 /// How sure it is that two questions ask the same, as a probability; none where that is not enough to be served:
 /// a rule sees a difference, or the verifier is in doubt.
 pub fn sure(signs: &Signs) -> Option<f64> {
+    if signs.bare == Bare::Same {
+        return Some(1.0);
+    }
     let is_tolerated = |seen| TOLERATED.contains(&seen);
     let sure = probability(signs).filter(|_| signs.differences.iter().all(is_tolerated))?;
     (sure >= of(signs.language).sure_min).then_some(sure)
@@ -76,6 +106,9 @@ pub fn doubt(signs: &Signs) -> Option<f64> {
 
 /// The probability that two questions ask the same; none where a rule says that they do not.
 pub fn probability(signs: &Signs) -> Option<f64> {
+    if signs.bare == Bare::Same {
+        return Some(1.0);
+    }
     let calibration = of(signs.language);
     let has = |difference: &Difference| signs.differences.has(*difference);
     if calibration.vetoes.iter().any(has) {
@@ -135,15 +168,9 @@ fn of(language: Language) -> &'static Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::difference::differences;
 
     fn signs(question: &str, other: &str, logit: f32) -> Signs {
-        Signs {
-            logit,
-            similarity: 0.95,
-            differences: differences(question, other),
-            language: language(question),
-        }
+        Signs::of(question, other, logit, 0.95)
     }
 
     #[test]
@@ -166,6 +193,13 @@ mod tests {
                 "{question} {other}"
             );
         }
+    }
+
+    #[test]
+    fn courtesy_makes_no_other_question_whatever_the_verifier_says() {
+        let polite = "Can you tell me what photosynthesis is?";
+        let signs = signs(polite, "What is photosynthesis?", -9.0);
+        assert_eq!(sure(&signs), Some(1.0));
     }
 
     #[test]
