@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     engines::text,
+    kept,
     learner::{Device, Learner, Learners, Turn},
     memory, money,
     platform::Platform,
@@ -51,6 +52,7 @@ pub(crate) async fn all(platform: &Rc<Platform>, learners: &Learners, seen: Vec<
     for broken in memory::all(platform)
         .into_iter()
         .chain(money::all(platform, learners))
+        .chain(kept::all(platform, learners))
     {
         trace.violation(broken);
     }

@@ -267,3 +267,13 @@ fn respond(status: StatusCode, body: String) -> Response<Bytes> {
         .header("content-type", "application/x-amz-json-1.0");
     response.body(Bytes::from(body)).unwrap()
 }
+
+/// A member of an item, empty where there is none.
+pub(crate) fn word<'a>(item: &'a Value, name: &str) -> &'a str {
+    text(&item[name]).unwrap_or_default()
+}
+
+/// The same as a number, 0 where there is none.
+pub(crate) fn number(item: &Value, name: &str) -> u64 {
+    word(item, name).parse().unwrap_or_default()
+}

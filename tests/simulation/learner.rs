@@ -14,7 +14,7 @@ use crate::{
     fault::exponential,
     platform::Platform,
     process::Role,
-    scene::Scene,
+    scene::{Asks, Scene},
     script::Script,
     view::{Seen, View},
 };
@@ -101,13 +101,19 @@ impl Learner {
         Rc::new(learner)
     }
 
-    /// A learner with messages in one conversation, who does what a scene says.
+    /// A learner who does what a scene says.
     pub(crate) fn of_scene(scene: &Scene) -> Rc<Self> {
         let mut rng = Rng::with_seed(1);
         let learner = Self::new("ann".to_owned(), 1, scene.turns, &mut rng);
         let mut learner = Rc::into_inner(learner).unwrap();
-        for turn in &mut learner.turns {
-            turn.script = Script::drifting();
+        for (number, turn) in learner.turns.iter_mut().enumerate() {
+            turn.script = match scene.asks {
+                Asks::Scripts => Script::drifting(),
+                Asks::OneQuestion => Script::Asked,
+            };
+            if scene.asks == Asks::OneQuestion {
+                turn.session = format!("s{number}");
+            }
         }
         learner.patience = scene.patience;
         Rc::new(learner)

@@ -11,6 +11,7 @@ mod clock;
 mod engines;
 mod fault;
 mod guard;
+mod kept;
 mod learner;
 mod memory;
 mod money;
@@ -88,7 +89,13 @@ fn parts() -> Vec<Part> {
     if let Some(Some(number)) = flag("--scene") {
         return vec![Part::Scene(usize::try_from(number).unwrap())];
     }
-    let others = [Part::Sweep, Part::Scenes, Part::Repeat, Part::Powertools];
+    let others = [
+        Part::Sweep,
+        Part::SweepAgain,
+        Part::Scenes,
+        Part::Repeat,
+        Part::Powertools,
+    ];
     if flag("--others").is_some() {
         return others.to_vec();
     }

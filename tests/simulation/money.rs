@@ -16,7 +16,7 @@ use sparkle_aws::{
 use tokio::time::sleep;
 
 use crate::{
-    engines::text,
+    engines::{number, word},
     learner::{Learner, Learners, Turn},
     platform::{Instance, Platform},
     process::Role,
@@ -133,6 +133,10 @@ fn of_calls(learner: &Learner, lines: &[&Value]) -> Vec<String> {
             .iter()
             .filter(|line| word(line, "request_id") == request);
         let is_whole = is_whole && attempts.count() == 1;
+        // Nothing was asked for it: see `kept`.
+        if number(line, "saved_tokens") > 0 {
+            continue;
+        }
         if line["estimated"]["BOOL"] == true || !is_whole {
             continue;
         }
@@ -193,12 +197,4 @@ fn of_account(learner: &Learner, account: Option<&Value>, lines: &[&Value]) -> V
 fn total(items: &[&Value]) -> u64 {
     let of_item = |item: &&Value| number(item, "prompt_tokens") + number(item, "completion_tokens");
     items.iter().map(of_item).sum()
-}
-
-fn word<'a>(item: &'a Value, name: &str) -> &'a str {
-    text(&item[name]).unwrap_or_default()
-}
-
-fn number(item: &Value, name: &str) -> u64 {
-    word(item, name).parse().unwrap_or_default()
 }

@@ -51,6 +51,10 @@ pub(crate) enum Mutation {
     NeverCancel,
     /// A call is begun by whoever had its turn once.
     IntentUnfenced,
+    /// A question is asked for others whoever is asking it already.
+    ClaimTaken,
+    /// An answer is kept by whoever has asked once.
+    KeepUnfenced,
     /// All that keeps a copy of a turn's end from ending the next turn, but for the line that is kept.
     EndAgain(Option<&'static Self>),
     /// All that keeps a copy of a turn's beginning from beginning it again, but for the line that is kept.
@@ -71,7 +75,7 @@ pub(crate) enum Mutated {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::RecordUnfenced,
         Self::RecordAnyTurn,
         Self::RecordOlder,
@@ -94,6 +98,8 @@ impl Mutation {
         Self::NeverRing,
         Self::NeverCancel,
         Self::IntentUnfenced,
+        Self::ClaimTaken,
+        Self::KeepUnfenced,
         Self::EndAgain(None),
         Self::BeginAgain(None),
     ];
@@ -176,6 +182,8 @@ impl Mutation {
             Self::NeverRing => "queue.send_again",
             Self::NeverCancel => "leases.cancel",
             Self::IntentUnfenced => "intents.begin: the right to the turn",
+            Self::ClaimTaken => "answers.claim: nobody else is asking",
+            Self::KeepUnfenced => "answers.keep: flight = :flight",
             Self::EndAgain(_) => "what keeps a turn from being ended again",
             Self::BeginAgain(_) => "what keeps a turn from being begun again",
         }
@@ -294,6 +302,21 @@ impl Mutation {
                 }
                 call.rewrite(|asked| *asked = body);
                 Mutated::Changed
+            }
+            Self::ClaimTaken => {
+                let free = " AND (attribute_not_exists(flight_until) OR flight_until <= :now OR \
+                            flight_until > :absurd OR flight = :flight)";
+                strip(
+                    call,
+                    "CacheTable",
+                    "attribute_not_exists(answer)",
+                    free,
+                    &[":now", ":absurd"],
+                )
+            }
+            Self::KeepUnfenced if updates(call, "SET question") => {
+                let fence = "flight = :flight";
+                strip(call, "CacheTable", fence, fence, &[":flight"])
             }
             Self::EndAgain(_) | Self::BeginAgain(_) => {
                 let mutated = self.together().map(|part| part.apply(call, number));

@@ -11,7 +11,7 @@ use crate::{
     process::Role,
     provider,
     run::{self, Order, Story},
-    scene::{SCENES, Scene},
+    scene::{Asks, SCENES, Scene},
     sweep,
     trace::{Counts, Showing},
 };
@@ -31,6 +31,7 @@ pub(crate) enum Part {
     Seeds { first: u64, count: u64 },
     Mutation { number: usize, seeds: u64 },
     Sweep,
+    SweepAgain,
     Scene(usize),
     Scenes,
     Repeat,
@@ -56,6 +57,7 @@ impl Part {
             Self::Seeds { first, count } => format!("seeds {first} {count}"),
             Self::Mutation { number, seeds } => format!("mutation {number} {seeds}"),
             Self::Sweep => "sweep 0 0".to_owned(),
+            Self::SweepAgain => "sweep-again 0 0".to_owned(),
             Self::Scene(number) => format!("scene {number}"),
             Self::Scenes => "scenes 0 0".to_owned(),
             Self::Repeat => "repeat 0 0".to_owned(),
@@ -77,6 +79,7 @@ impl Part {
                 seeds: number(2),
             },
             "sweep" => Self::Sweep,
+            "sweep-again" => Self::SweepAgain,
             "scene" => Self::Scene(usize::try_from(number(1)).unwrap()),
             "scenes" => Self::Scenes,
             "repeat" => Self::Repeat,
@@ -96,6 +99,7 @@ pub(crate) fn run(text: &str) {
         Part::Seeds { first, count } => seeds(first, count),
         Part::Mutation { number, seeds } => mutation(Mutation::ALL[number], seeds),
         Part::Sweep => swept(),
+        Part::SweepAgain => swept_again(),
         Part::Repeat => repeated(),
         Part::Powertools => compared(),
     };
@@ -115,7 +119,7 @@ fn order(seed: u64, mutation: Option<Mutation>) -> Order {
 
 fn of_scene(scene: &'static Scene, mutation: Option<Mutation>) -> Order {
     Order {
-        story: Story::Scene(scene),
+        story: Story::Scene(scene, None),
         ..order(0, mutation)
     }
 }
@@ -137,7 +141,7 @@ fn one(order: Order) -> Result {
     };
     let report = run::run(&run::template(), order);
     let verdict = match order.story {
-        Story::Scene(scene) => scene.verdict(&report),
+        Story::Scene(scene, None) => scene.verdict(&report),
         _ => None,
     };
     let mut failures = report.violations;
@@ -268,6 +272,24 @@ fn swept() -> Result {
         ],
         ..Result::default()
     }
+}
+
+/// Disturbs what is answered by what was kept.
+fn swept_again() -> Result {
+    let template = run::template();
+    let mut result = Result::default();
+    let asked_again = |scene: &&Scene| scene.asks == Asks::OneQuestion && scene.cues.is_empty();
+    for scene in SCENES.iter().filter(asked_again) {
+        let swept = sweep::sweep_scene(&template, scene);
+        let failures = swept.failures.into_iter();
+        let failures = failures.map(|wrong| format!("\"{}\": {wrong}", scene.name));
+        result.failures.extend(failures);
+        result.notes.push(format!(
+            "crash points: {} runs of \"{}\"; slowest after {} ms ({})",
+            swept.runs, scene.name, swept.slowest.0, swept.slowest.1
+        ));
+    }
+    result
 }
 
 fn repeated() -> Result {

@@ -23,6 +23,7 @@ use crate::{
     platform::{Platform, Queues},
     provider,
     scene::Scene,
+    script,
     trace::{Counts, Showing, Trace},
     world::World,
 };
@@ -39,8 +40,8 @@ pub(crate) enum Story {
     One(Option<Point>),
     /// One turn, stopped half-way by its learner.
     Cancelled,
-    /// What a scene says.
-    Scene(&'static Scene),
+    /// What a scene says, with its own faults or with one at this point.
+    Scene(&'static Scene, Option<Point>),
 }
 
 /// A run to make.
@@ -79,6 +80,8 @@ pub(crate) fn template() -> Template {
 pub(crate) fn run(template: &Template, order: Order) -> Report {
     // What the SDK draws: backoff, tokens and ids.
     fastrand::seed(order.seed);
+    // Before calls are counted: it asks the model once in a process.
+    script::lesson();
     provider::begin();
     let local = LocalSet::new();
     on_paused_time(local.run_until(live(template, order)))
@@ -115,7 +118,13 @@ async fn live(template: &Template, order: Order) -> Report {
             let half = Duration::from_millis(800);
             (Plan::only(None), vec![Learner::of_one_turn(Some(half))])
         }
-        Story::Scene(scene) => (Plan::cued(scene.cues), vec![Learner::of_scene(scene)]),
+        Story::Scene(scene, point) => {
+            let plan = match point {
+                Some(_) => Plan::only(point),
+                None => Plan::cued(scene.cues),
+            };
+            (plan, vec![Learner::of_scene(scene)])
+        }
     };
     let trace = Trace::new(clock, order.showing);
     let world = World::new(template, plan, trace, clock, order.mutation);
@@ -170,7 +179,7 @@ async fn live(template: &Template, order: Order) -> Report {
 async fn learn(platform: &Rc<Platform>, learners: &Learners, story: Story) -> Vec<Device> {
     let mut devices = JoinSet::new();
     for learner in learners {
-        if let Story::Scene(scene) = story {
+        if let Story::Scene(scene, _) = story {
             for (name, &acts) in ["a", "b", "c"].into_iter().zip(scene.devices) {
                 devices.spawn_local(Device::new(platform, learner, name).act(acts));
             }

@@ -16,14 +16,24 @@ use crate::{
 /// One story.
 pub(crate) struct Scene {
     pub(crate) name: &'static str,
-    /// Messages of the only conversation.
+    /// How many messages.
     pub(crate) turns: u32,
+    pub(crate) asks: Asks,
     pub(crate) patience: Patience,
     /// What each device of the learner does.
     pub(crate) devices: &'static [&'static [Act]],
     pub(crate) cues: &'static [Cue],
     /// What must hold besides what always must.
     wrong: fn(&Report) -> Option<String>,
+}
+
+/// What the messages of a scene are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Scripts, all in one conversation.
+    Scripts,
+    /// One question again and again, each time in a conversation of its own.
+    OneQuestion,
 }
 
 impl std::fmt::Debug for Scene {
@@ -42,6 +52,12 @@ impl Scene {
 
 const ALONE: &[Act] = &[Act::Say(0), Act::Stay];
 
+/// Each says something, and follows what the other says, too.
+const TWO_AT_ONCE: &[&[Act]] = &[
+    &[Act::Say(0), Act::Await(1), Act::Resume(1), Act::Stay],
+    &[Act::Say(1), Act::Await(0), Act::Resume(0), Act::Stay],
+];
+
 /// An update of the lease by its worker that takes listeners.
 const TAKE: &str = ":listening";
 /// One that takes the lease.
@@ -50,6 +66,10 @@ const ACQUIRE: &str = ":owner";
 const HOLD: &str = "size(holds)";
 /// The transaction that ends a turn.
 const FINISH: &str = "finished_at";
+/// An update of the cache that says that a question is being asked.
+const CLAIM: &str = "SET flight = :flight";
+/// One that keeps the answer.
+const KEEP: &str = "answer = :answer";
 
 const fn worker(operation: &'static str, mark: &'static str, fault: Fault, span_ms: u64) -> Cue {
     Cue {
@@ -74,6 +94,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "an owner wakes up at the end of its turn while another answers it",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[ALONE],
         cues: &[worker(
@@ -87,6 +108,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "an owner wakes up and takes a listener that another has taken",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[
             ALONE,
@@ -104,6 +126,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "the end of a turn arrives again before the next one is taken",
         turns: 2,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[&[Act::Say(0), Act::Say(1), Act::Stay]],
         cues: &[
@@ -118,6 +141,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "the answer to a turn's beginning is lost",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[ALONE],
         cues: &[message("TransactWriteItems", "waiting", Fault::CutAfter, 0)],
@@ -126,6 +150,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "a wish to listen arrives again when it is granted",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[
             ALONE,
@@ -137,6 +162,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "two turns of a conversation, undisturbed",
         turns: 2,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[&[Act::Say(0), Act::Say(1), Act::Stay]],
         cues: &[],
@@ -145,6 +171,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "a message is said twice",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[&[Act::Repeat(0), Act::Say(0), Act::Stay]],
         cues: &[],
@@ -153,6 +180,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "a worker dies before its first call, and the note of the ring arrives again after the next",
         turns: 3,
+        asks: Asks::Scripts,
         patience: Patience::Short,
         devices: &[&[Act::Say(0), Act::Say(1), Act::Say(2), Act::Stay]],
         cues: &[
@@ -164,6 +192,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "an owner that was told of no hold wakes up when its call is closed, billed and forgotten",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[ALONE],
         cues: &[
@@ -186,6 +215,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "an owner wakes up that is to close the call of a dead one, while its successor asks the model",
         turns: 1,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[ALONE],
         cues: &[
@@ -197,6 +227,7 @@ pub(crate) static SCENES: &[Scene] = &[
     Scene {
         name: "a conversation is deleted while its next turn begins",
         turns: 2,
+        asks: Asks::Scripts,
         patience: Patience::Long,
         devices: &[&[
             Act::Say(0),
@@ -213,6 +244,92 @@ pub(crate) static SCENES: &[Scene] = &[
             1_500,
         )],
         wrong: nothing,
+    },
+    Scene {
+        name: "a question is asked again when its answer is kept",
+        turns: 2,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: &[&[
+            Act::Say(0),
+            Act::Stay,
+            Act::Listen(2_000),
+            Act::Say(1),
+            Act::Stay,
+        ]],
+        cues: &[],
+        wrong: again,
+    },
+    Scene {
+        name: "a question is asked twice at once",
+        turns: 2,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: TWO_AT_ONCE,
+        cues: &[],
+        wrong: again,
+    },
+    Scene {
+        name: "a worker dies when it has said that it asks for others, too",
+        turns: 2,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: TWO_AT_ONCE,
+        cues: &[worker("UpdateItem", CLAIM, Fault::KillAfter, 0)],
+        wrong: nothing,
+    },
+    Scene {
+        name: "a worker dies between the end of its turn and keeping the answer",
+        turns: 2,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: TWO_AT_ONCE,
+        cues: &[worker("TransactWriteItems", FINISH, Fault::KillAfter, 0)],
+        wrong: nothing,
+    },
+    Scene {
+        name: "an answer is kept late, when another's was kept and served",
+        turns: 3,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: &[
+            &[
+                Act::Say(0),
+                Act::Await(1),
+                Act::Resume(1),
+                Act::Await(2),
+                Act::Resume(2),
+                Act::Stay,
+            ],
+            &[
+                Act::Await(0),
+                Act::Resume(0),
+                Act::Say(1),
+                Act::Stay,
+                Act::Listen(2_000),
+                Act::Say(2),
+                Act::Stay,
+                Act::Listen(60_000),
+            ],
+        ],
+        cues: &[worker("UpdateItem", KEEP, Fault::HangBefore, 40_000)],
+        wrong: nothing,
+    },
+    Scene {
+        name: "an answer is kept again when it was served",
+        turns: 2,
+        asks: Asks::OneQuestion,
+        patience: Patience::Short,
+        devices: &[&[
+            Act::Say(0),
+            Act::Stay,
+            Act::Listen(500),
+            Act::Say(1),
+            Act::Stay,
+            Act::Listen(10_000),
+        ]],
+        cues: &[worker("UpdateItem", KEEP, Fault::Duplicated, 5_000)],
+        wrong: again,
     },
 ];
 
@@ -239,7 +356,7 @@ fn waited(report: &Report) -> Option<String> {
 /// What one worker has asked the model nobody asks again.
 fn again(report: &Report) -> Option<String> {
     let calls = count(report, "model calls");
-    (calls != 1).then(|| format!("one turn, but {calls} calls of the model"))
+    (calls != 1).then(|| format!("{calls} calls of the model, and one was enough"))
 }
 
 /// What is queued twice is delivered once.

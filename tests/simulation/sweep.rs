@@ -1,4 +1,4 @@
-//! One turn, disturbed once at every call that a function makes: the learner must not see it.
+//! A story, disturbed once at every call that a function makes: the learner must not see it.
 
 use sparkle_local::template::Template;
 
@@ -8,11 +8,20 @@ use crate::{
     mutation::Mutation,
     process::Role,
     run::{Order, Report, Story, run},
+    scene::Scene,
     trace::Showing,
 };
 
 /// How often in a row a fault hits that the SDK alone would get over.
 const TIMES: [u32; 2] = [1, 4];
+
+/// What leaves something half-done: what happens before a call is the same as after the one before it.
+const HALF_DONE: [Fault; 4] = [
+    Fault::CutAfter,
+    Fault::Duplicated,
+    Fault::KillAfter,
+    Fault::HangAfter,
+];
 
 /// How long a turn may take whose worker died, although nobody asks after it: its message comes again
 /// after 15 s.
@@ -31,9 +40,13 @@ pub(crate) struct Swept {
 
 /// One turn with this disturbance.
 pub(crate) fn one(template: &Template, point: Option<Point>, mutation: Option<Mutation>) -> Report {
+    told(template, Story::One(point), mutation)
+}
+
+fn told(template: &Template, story: Story, mutation: Option<Mutation>) -> Report {
     let order = Order {
         seed: 0,
-        story: Story::One(point),
+        story,
         mutation,
         showing: Showing::Nothing,
     };
@@ -121,9 +134,23 @@ pub(crate) fn catch(template: &Template, mutation: Mutation) -> Option<String> {
     None
 }
 
-/// Disturbs every call in every way.
+/// Disturbs every call of one turn in every way.
 pub(crate) fn sweep(template: &Template) -> Swept {
-    let undisturbed = one(template, None, None);
+    sweep_over(template, Story::One, &Fault::ALL)
+}
+
+/// Disturbs every call of a scene that has no faults of its own, in the ways that leave something half-done.
+pub(crate) fn sweep_scene(template: &Template, scene: &'static Scene) -> Swept {
+    let story = |point| Story::Scene(scene, point);
+    sweep_over(template, story, &HALF_DONE)
+}
+
+fn sweep_over(
+    template: &Template,
+    story: impl Fn(Option<Point>) -> Story,
+    faults: &[Fault],
+) -> Swept {
+    let undisturbed = told(template, story(None), None);
     assert!(
         undisturbed.violations.is_empty(),
         "{:#?}",
@@ -135,7 +162,7 @@ pub(crate) fn sweep(template: &Template) -> Swept {
     };
     for (role, calls) in [Role::Message, Role::Worker].into_iter().zip(swept.calls) {
         for call in 0..calls {
-            for fault in Fault::ALL {
+            for &fault in faults {
                 let once_or_more = |times: &u32| *times == 1 || may_be_repeated(fault);
                 for times in TIMES.into_iter().filter(once_or_more) {
                     let point = Point {
@@ -144,7 +171,8 @@ pub(crate) fn sweep(template: &Template) -> Swept {
                         fault,
                         times,
                     };
-                    swept.disturb(template, point, &undisturbed.outcome);
+                    let report = told(template, story(Some(point)), None);
+                    swept.note(&report, point, &undisturbed.outcome);
                 }
             }
         }
@@ -158,13 +186,12 @@ fn may_be_repeated(fault: Fault) -> bool {
 }
 
 impl Swept {
-    fn disturb(&mut self, template: &Template, point: Point, expected: &str) {
-        let report = one(template, Some(point), None);
+    fn note(&mut self, report: &Report, point: Point, expected: &str) {
         self.runs += 1;
-        if let Some(wrong) = compare(&report, expected, point) {
+        if let Some(wrong) = compare(report, expected, point) {
             self.failures.push(format!("{}: {wrong}", point.shown()));
         }
-        let took_ms = took_ms(&report);
+        let took_ms = took_ms(report);
         if took_ms > self.slowest.0 {
             self.slowest = (took_ms, point.shown());
         }
