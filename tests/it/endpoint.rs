@@ -80,9 +80,9 @@ impl Endpoint {
     }
 }
 
-/// What a chat is answered: the number tells the answer, the rest what it answers.
+/// What a chat is answered: the number tells the answer, the rest how what it answers begins.
 pub(crate) fn text_of(number: usize, message: &str) -> String {
-    format!("[{number}] {message}")
+    format!("[{number}] {message:.100}")
 }
 
 /// The number of an answer.
