@@ -20,6 +20,7 @@ mod load;
 mod lookup;
 mod mistakes;
 mod money;
+mod odd;
 mod one_vector;
 mod operation;
 mod operator;
