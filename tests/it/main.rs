@@ -4,6 +4,7 @@ mod cache;
 mod chat;
 mod context;
 mod crowd;
+mod crowded;
 mod damaged;
 mod duplicates;
 mod durable;
