@@ -241,6 +241,19 @@ impl Record {
         Ok(())
     }
 
+    /// Takes in what a lookup shows; whether it is an answer. Only what the learner was given first may be shown.
+    fn show(&self, learner: &Learner, question: &Question, shown: &Value) -> Result<bool> {
+        let Some(text) = shown["answer"].as_str() else {
+            ensure!(*shown == json!({ "level": "none" }), "{shown}");
+            return Ok(false);
+        };
+        let seen = format!("{} looked for {question:?} and saw {text}", learner.id);
+        let (first, answered) = self.given.get(&number_of(text)?).context("of nobody")?;
+        ensure!(*first == learner.id, "it crossed from {first}: {seen}");
+        ensure!(answered.meaning == question.meaning, "another's: {seen}");
+        Ok(true)
+    }
+
     fn hits(&self, whose: &str) -> usize {
         let hits = self.hits.iter().filter(|((_, of), _)| *of == whose);
         hits.map(|(_, count)| count).sum()
@@ -253,7 +266,7 @@ async fn ask(client: &mut Client, session: &str, role: &str, text: &str) -> Resu
     client.answer(&id).await
 }
 
-/// Has every learner ask all there is, each question in a conversation of its own.
+/// Has every learner ask all there is, each question in a conversation of its own, and look for all of it.
 async fn school(stack: &Stack, is_shared: bool) -> Result<Record> {
     let mut record = Record::default();
     let mut clients = Vec::new();
@@ -271,6 +284,17 @@ async fn school(stack: &Stack, is_shared: bool) -> Result<Record> {
             }
         }
     }
+    let mut shown = 0;
+    for ((learner, client), sets) in LEARNERS.iter().zip(&mut clients).zip(&sets) {
+        for (role, questions) in sets {
+            for question in questions {
+                let payload = json!({ "message": question.text, "role": role });
+                let found = client.ask("lookup", payload).await?;
+                shown += usize::from(record.show(learner, question, &found["payload"])?);
+            }
+        }
+    }
+    ensure!(shown > LEARNERS.len(), "lookups show {shown} answers");
     Ok(record)
 }
 
