@@ -36,8 +36,8 @@ async fn among_very_many_entries_and_damaged_ones_the_right_one_is_found() -> Re
     };
     let mut items = Vec::new();
     for number in 0..ENTRIES {
-        // Each is older than the first.
-        let Entry { answer, candidate } = another(number, -1 - i64::try_from(number)?)?;
+        // Each is older than the first, by an hour and more.
+        let Entry { answer, candidate } = another(number, -3_600_000 - i64::try_from(number)?)?;
         items.extend([answer, candidate]);
     }
     for number in ENTRIES..ENTRIES + DAMAGED {
