@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod cloud;
+pub mod entries;
 pub mod follow;
 pub mod foreign;
 pub mod load;

@@ -63,6 +63,17 @@ pub fn activity(pid: u32) -> Option<Activity> {
     }
 }
 
+/// The most memory that a process has had resident.
+///
+/// # Errors
+/// There is none, or this is not Linux.
+pub fn memory_peak_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|text| text.trim().strip_suffix(" kB"));
+    Ok(kib.context("no VmHWM")?.trim().parse::<u64>()? * 1_024)
+}
+
 /// Kills a process with SIGKILL.
 ///
 /// # Errors

@@ -160,10 +160,15 @@ pub(crate) fn find(template: &Path) -> anyhow::Result<PathBuf> {
 fn surroundings(sqs_url: &str) -> Surroundings {
     // There is no Secrets Manager on this machine: what the shell does not give is not there.
     let no_secret = |parameter: &str| (parameter.to_owned(), String::new());
-    let parameters = ["LlmApiKeySecret", "SummaryApiKeySecret", "JwtSecret"]
-        .into_iter()
-        .map(no_secret)
-        .collect();
+    let parameters = [
+        "LlmApiKeySecret",
+        "SummaryApiKeySecret",
+        "EmbeddingApiKeySecret",
+        "JwtSecret",
+    ]
+    .into_iter()
+    .map(no_secret)
+    .collect();
     Surroundings {
         sqs_url: sqs_url.to_owned(),
         parameters,

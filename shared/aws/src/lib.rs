@@ -20,6 +20,7 @@
 
 pub mod boot;
 pub mod config;
+pub mod damage;
 pub mod door;
 pub mod event;
 pub mod exchange;

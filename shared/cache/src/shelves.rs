@@ -6,18 +6,26 @@ use std::{
     time::Duration,
 };
 
-use sparkle_aws::table::{
-    TableError,
-    answers::{Answers, Candidate, Page},
+use sparkle_aws::{
+    damage::Damaged,
+    table::{
+        TableError,
+        answers::{Answers, Candidate, Page},
+    },
 };
 use sparkle_core::{
-    cache::entry::{Namespace, Place, Scope},
+    cache::{
+        canonical::Canonical,
+        entry::{Namespace, Place, Scope},
+    },
     unit::Timestamp,
 };
 use sparkle_embed::{Shelf, Vector, VectorVersion};
 
 /// Rows that are read into a copy at first: the newest ones. Their vectors take 4 MB.
 const ROWS_AT_FIRST: usize = 10_000;
+/// Most queries for them: rows that are damaged, or long, must not make one turn read a table.
+const QUERIES_AT_FIRST: usize = 64;
 /// Rows with which a copy is given up, and read anew.
 const ROWS_MAX: usize = 20_000;
 /// Most copies of an instance.
@@ -78,27 +86,28 @@ impl Shelves {
             // Some that came late have earlier marks.
             let late = now.unix_ms() - i64::try_from(LATE.as_millis()).unwrap_or(0);
             let late = format!("{}/v/{word}/{late:013}/", namespace.as_str());
-            let mut mark = mark.min(late);
-            loop {
+            let mut rest = Some(mark.min(late));
+            while let Some(mark) = rest {
                 let page = Page::After(&mark);
                 let more = answers
                     .candidates(scope, namespace, &word, page, now)
                     .await?;
-                let Some(last) = more.last() else { break };
-                mark.clone_from(&last.mark);
-                found.extend(more);
+                rest = more.rest;
+                found.extend(more.found);
             }
             return Ok(self.add(place, *version, found, now));
         }
         let mut before = None;
-        while found.len() < ROWS_AT_FIRST {
+        for _ in 0..QUERIES_AT_FIRST {
             let page = Page::Before(before.as_deref());
             let more = answers
                 .candidates(scope, namespace, &word, page, now)
                 .await?;
-            let Some(last) = more.last() else { break };
-            before = Some(last.mark.clone());
-            found.extend(more);
+            before = more.rest;
+            found.extend(more.found);
+            if before.is_none() || found.len() >= ROWS_AT_FIRST {
+                break;
+            }
         }
         found.truncate(ROWS_AT_FIRST);
         found.reverse();
@@ -148,13 +157,15 @@ impl Shelves {
             newest: None,
             used_at: now,
         });
-        for candidate in found {
-            copied.add(version, candidate);
-        }
+        let taken = found
+            .into_iter()
+            .map(|candidate| copied.add(version, candidate));
+        Damaged::Candidate.count(taken.filter(|taken| !taken).count(), now);
         !copied.shelf.is_empty()
     }
 
-    /// The nearest rows that are near enough, the nearest first.
+    /// The nearest rows that are near enough, the nearest first. One whose words are not of the question that it
+    /// leads to would be judged by other words than it answers: it goes.
     pub(crate) fn nearest(
         &self,
         place: &Place,
@@ -162,8 +173,8 @@ impl Shelves {
         count: usize,
         now: Timestamp,
     ) -> Vec<Near> {
-        let shelves = self.lock();
-        let Some(copied) = shelves.get(&key(place)) else {
+        let mut shelves = self.lock();
+        let Some(copied) = shelves.get_mut(&key(place)) else {
             return Vec::new();
         };
         // Some of them may be gone.
@@ -172,7 +183,13 @@ impl Shelves {
             .unwrap_or_default()
             .into_iter()
             .filter_map(|neighbour| {
-                let row = copied.rows.get(neighbour.row)?.clone()?;
+                let slot = copied.rows.get_mut(neighbour.row)?;
+                let row = slot.clone()?;
+                if !row.leads_to_its_answer() {
+                    *slot = None;
+                    Damaged::Candidate.count(1, now);
+                    return None;
+                }
                 let similarity = neighbour.similarity;
                 (row.expires_at > now.unix_seconds()).then_some(Near { row, similarity })
             })
@@ -200,10 +217,11 @@ impl Shelves {
 }
 
 impl Copied {
-    /// A candidate whose vector is none of this version is passed over: it is damaged.
-    fn add(&mut self, version: VectorVersion, candidate: Candidate) {
+    /// Whether a candidate is in the copy now. One whose vector is none of this version is passed over: it is
+    /// damaged.
+    fn add(&mut self, version: VectorVersion, candidate: Candidate) -> bool {
         if !self.marks.insert(candidate.mark.clone()) {
-            return;
+            return true;
         }
         let newest = self.newest.take();
         self.newest = newest.max(Some(candidate.mark.clone()));
@@ -217,6 +235,14 @@ impl Copied {
                 expires_at: candidate.expires_at,
             }));
         }
+        pushed.is_ok()
+    }
+}
+
+impl Row {
+    fn leads_to_its_answer(&self) -> bool {
+        let form = Canonical::of(&self.question);
+        form.is_some_and(|form| form.digest() == self.digest)
     }
 }
 

@@ -50,6 +50,7 @@ use super::{
 use crate::{
     boot::Aws,
     config::{self, ConfigError},
+    damage::Damaged,
 };
 
 mod evidence;
@@ -119,6 +120,15 @@ pub struct Candidate {
     pub expires_at: i64,
 }
 
+/// Some candidates of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Candidates {
+    /// Those that can be used, in the order in which they were asked for.
+    pub found: Vec<Candidate>,
+    /// The mark from which on there may be more; none if these are all.
+    pub rest: Option<String>,
+}
+
 /// Which candidates.
 #[derive(Debug, Clone, Copy)]
 pub enum Page<'a> {
@@ -162,7 +172,7 @@ impl Answers {
             .await
     }
 
-    /// The answer to a question, if there is one. Cost: one strongly consistent read.
+    /// The answer to a question, if there is one; a damaged one is none. Cost: one strongly consistent read.
     ///
     /// # Errors
     /// [`TableError`].
@@ -187,7 +197,8 @@ impl Answers {
         let Some(item) = get.send().await?.item else {
             return Ok(Awaited::Nothing);
         };
-        if let Some(kept) = kept_of(&item, now)? {
+        // Damaged: it is as if there were none.
+        if let Ok(Some(kept)) = kept_of(&item, place, now) {
             return Ok(Awaited::Known(Box::new(kept)));
         }
         Ok(match flight_of(&item, now) {
@@ -234,10 +245,14 @@ impl Answers {
             return Err(error.into());
         };
         let item = failed.item().cloned().unwrap_or_default();
-        if let Some(kept) = kept_of(&item, now)? {
+        if let Some(kept) = kept_of(&item, place, now)? {
             return Ok(Claimed::Known(Box::new(kept)));
         }
-        let flight = text_of(&item, "flight")?.to_owned();
+        // Not free and not alive: whoever waited for it would wait for nothing, again and again.
+        let Some(flight) = flight_of(&item, now) else {
+            Damaged::Answer.count(1, now);
+            return Err(TableError::Corrupt("flight"));
+        };
         Ok(Claimed::Taken { flight })
     }
 
@@ -351,8 +366,8 @@ impl Answers {
             .build()
     }
 
-    /// Candidates of a namespace, at most about 1,500; an expired or damaged one is left out. Cost: one query,
-    /// which may be behind by a moment.
+    /// Candidates of a namespace, at most about 1,500; expired ones are left out, and damaged ones are counted. Cost:
+    /// one query, which may be behind by a moment.
     ///
     /// # Errors
     /// [`TableError`].
@@ -363,7 +378,7 @@ impl Answers {
         version: &str,
         page: Page<'_>,
         now: Timestamp,
-    ) -> Result<Vec<Candidate>, TableError> {
+    ) -> Result<Candidates, TableError> {
         let prefix = format!("{}/v/{version}/", namespace.as_str());
         // Digits and digests: every one of them is less than a tilde.
         let end = format!("{prefix}~");
@@ -382,14 +397,18 @@ impl Answers {
             .expression_attribute_values(":last", text(last))
             .scan_index_forward(matches!(page, Page::After(_)))
             .limit(CANDIDATES_MAX);
-        let items = query.send().await?.items.unwrap_or_default();
-        let is_new = |candidate: &Candidate| candidate.mark != first && candidate.mark != last;
-        Ok(items
-            .iter()
-            .filter(|item| !is_expired(item, now.unix_seconds()))
-            .filter_map(candidate)
-            .filter(is_new)
-            .collect())
+        let answer = query.send().await?;
+        let is_new = |item: &Item| {
+            let mark = text_of(item, "entry");
+            mark.is_ok_and(|mark| mark != first && mark != last)
+        };
+        let mut items = answer.items.unwrap_or_default();
+        items.retain(|item| !is_expired(item, now.unix_seconds()) && is_new(item));
+        let found: Vec<Candidate> = items.iter().filter_map(candidate).collect();
+        Damaged::Candidate.count(items.len() - found.len(), now);
+        let rest = answer.last_evaluated_key;
+        let rest = rest.and_then(|key| Some(text_of(&key, "entry").ok()?.to_owned()));
+        Ok(Candidates { found, rest })
     }
 
     /// Removes the answer that the provider called so, if it is still the one that is kept there, or the note that
@@ -474,12 +493,24 @@ fn mark(namespace: &Namespace, version: &str, made_at: Timestamp, digest: &str) 
     format!("{namespace}/v/{version}/{made_ms:013}/{digest}")
 }
 
-/// The answer of an item; none where it has none that may be served.
-fn kept_of(item: &Item, now: Timestamp) -> Result<Option<Kept>, TableError> {
+/// The answer of an item; none where it has none that may be served. A damaged one is counted.
+fn kept_of(item: &Item, place: &Place, now: Timestamp) -> Result<Option<Kept>, TableError> {
     if is_expired(item, now.unix_seconds()) || !item.contains_key("answer") {
         return Ok(None);
     }
-    Ok(Some(Kept {
+    let kept = sound(item, place);
+    if kept.is_err() {
+        Damaged::Answer.count(1, now);
+    }
+    kept.map(Some)
+}
+
+/// An answer that ends, counts its hits, says something, and says it to the question that it is kept for.
+fn sound(item: &Item, place: &Place) -> Result<Kept, TableError> {
+    for number in ["expires_at", "hits", "saved_tokens"] {
+        number_of::<u64>(item, number)?;
+    }
+    let kept = Kept {
         question: text_of(item, "question")?.to_owned(),
         text: text_of(item, "answer")?.to_owned(),
         response_id: text_of(item, "response_id")?.to_owned(),
@@ -490,7 +521,14 @@ fn kept_of(item: &Item, now: Timestamp) -> Result<Option<Kept>, TableError> {
         },
         made_at: Timestamp::from_unix_ms(number_of(item, "made_at")?),
         asker: text_of(item, "asker")?.to_owned(),
-    }))
+    };
+    if !kept.is_of(place) {
+        return Err(TableError::Corrupt("question"));
+    }
+    if kept.text.is_empty() {
+        return Err(TableError::Corrupt("answer"));
+    }
+    Ok(kept)
 }
 
 /// The turn that is asking, if it is alive.

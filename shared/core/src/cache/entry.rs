@@ -101,6 +101,13 @@ pub struct Kept {
     pub asker: String,
 }
 
+impl Kept {
+    /// Whether it is the answer to the question that a place is of.
+    pub fn is_of(&self, place: &Place) -> bool {
+        id::digest(&[&self.question]) == place.digest
+    }
+}
+
 /// Stands for a learner in an entry: whoever reads one learns nobody's id.
 pub fn asker(user: &UserId) -> String {
     let mut digest = id::digest(&["asker", user.as_str()]);

@@ -16,7 +16,10 @@ use sparkle_core::{
 };
 
 use super::{Answers, scope_key};
-use crate::table::{TableError, is_expired, number, number_of, text};
+use crate::{
+    damage::Damaged,
+    table::{Item, TableError, is_expired, number, number_of, text},
+};
 
 /// How long evidence counts after it last grew.
 const EVIDENCE_LIFE: Duration = Duration::from_hours(90 * 24);
@@ -35,7 +38,7 @@ impl Answers {
     /// strongly consistent read.
     ///
     /// # Errors
-    /// [`TableError`].
+    /// [`TableError`]; damaged evidence is counted.
     pub async fn evidence(
         &self,
         scope: &Scope,
@@ -53,14 +56,7 @@ impl Answers {
         let Some(item) = item.filter(|item| !is_expired(item, now.unix_seconds())) else {
             return Ok(Evidence::default());
         };
-        let count = |name| -> Result<u64, TableError> {
-            // Below 0 where a word is taken back that was counted before the evidence was removed.
-            Ok(u64::try_from(number_of::<i64>(&item, name)?).unwrap_or(0))
-        };
-        Ok(Evidence {
-            checked: count("checked")?,
-            wrong: count("wrong")?,
-        })
+        evidence_of(&item).inspect_err(|_damaged| Damaged::Evidence.count(1, now))
     }
 
     /// The write that counts what became of an answer that was served for other words, of which something else may
@@ -87,6 +83,17 @@ impl Answers {
             .expression_attribute_values(":until", number(now.after(EVIDENCE_LIFE).unix_seconds()))
             .build()
     }
+}
+
+fn evidence_of(item: &Item) -> Result<Evidence, TableError> {
+    let count = |name| -> Result<u64, TableError> {
+        // Below 0 where a word is taken back that was counted before the evidence was removed.
+        Ok(u64::try_from(number_of::<i64>(item, name)?).unwrap_or(0))
+    };
+    Ok(Evidence {
+        checked: count("checked")?,
+        wrong: count("wrong")?,
+    })
 }
 
 fn evidence_key(
