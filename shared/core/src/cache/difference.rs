@@ -5,7 +5,7 @@
 //!
 //! | module | sees |
 //! | --- | --- |
-//! | `number` | numbers in digits, Chinese and English, and units |
+//! | `number` | numbers in digits, Chinese and English, signs between them, and units |
 //! | `opposite` | negation, opposites, members of one class |
 //! | `name` | names, code, quotations, and one word put for another in the same sentence |
 //! | `order` | two things that changed places around a word that has a direction |
@@ -31,7 +31,7 @@ const READ_CHARS_MAX: usize = 1_000;
 /// A kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Difference {
-    /// Each has a number that the other lacks.
+    /// Each has a number that the other lacks, or calculates otherwise with the same.
     NumberReplaced,
     /// One has a number more.
     NumberMissing,
@@ -155,6 +155,7 @@ pub fn differences(a: &str, b: &str) -> Differences {
     let (one, two) = (Side::of(a), Side::of(b));
     let numbers = number::gap(&one, &two);
     seen.note(Difference::NumberReplaced, (numbers == Gap::Both).into());
+    seen.note(Difference::NumberReplaced, number::signs(&one, &two));
     seen.note(Difference::NumberMissing, (numbers == Gap::One).into());
     let units = Gap::between(&number::units(&one), &number::units(&two));
     seen.note(Difference::Unit, (units == Gap::Both).into());

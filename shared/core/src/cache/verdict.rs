@@ -230,10 +230,10 @@ mod tests {
             !is_trusted(Evidence::default(), 1),
             "too little is known for that"
         );
-        let (checked, wrong) = (10, 3);
+        let (checked, wrong) = (10, 9);
         assert!(!is_trusted(Evidence { checked, wrong }, 10));
         // Right ones win it back.
-        let checked = 200;
+        let checked = 400;
         assert!(is_trusted(Evidence { checked, wrong }, 10));
     }
 

@@ -55,7 +55,7 @@ pub(super) const CONVERSATION_EN: &str = "\
     some more | any more | elaborate | rephrase | simplify your | in simpler terms | \
     in other words | last time | last question | last answer | next question | next step | \
     next one | what about | how about | how come | same thing | same question | step 1 | \
-    step 2 | step 3 | step 4 | step 5 | question 1 | question 2 | question 3 | option a | \
+    step 2 | step 3 | step 4 | step 5 | question 1 | question 2 | question 3 | step one | step two | step three | option a | \
     option b | option c | option d | try harder | not what i | you are wrong | you're wrong | \
     below | follow up | instead . | instead ?";
 
@@ -64,7 +64,8 @@ pub(super) const BEGINNINGS_ZH: &str = "\
     所以 | 那 | 然后 | 但是 | 但 | 不过 | 可是 | 因此 | 还有 | 另外 | 以及 | 并且 | 而且 | \
     接着 | 于是 | 继续 | 展开 | 好的 | 好吧 | 嗯 | 哦 | 是的 | 对的 | 不是 | 谢谢 | 为啥呢 | \
     或者 | 除此之外 | 除此以外 | 再 | 也就是说 | 换言之 | 还是不 | 我懂了 | 我明白了 | \
-    我知道了 | 如果是";
+    我知道了 | 如果是 | 第一步 | 第二步 | 第三步 | 第四步 | 最后一步 | 第一问 | 第二问 | 第三问 | 第一题 | 第二题 | \
+    第三题";
 
 /// The same in English.
 pub(super) const BEGINNINGS_EN: &str = "\

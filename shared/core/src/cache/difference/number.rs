@@ -1,7 +1,7 @@
 //! Numbers and units, however they are written.
 
-use super::{Gap, Side, words};
-use crate::cache::text::{lists, phrases};
+use super::{Gap, Seen, Side, words};
+use crate::cache::text::{is_han, lists, phrases};
 
 const DIGITS: &str = "〇一二三四五六七八九";
 /// Measures that make another number of a Chinese one: 一元二次 is not 二元一次.
@@ -135,6 +135,60 @@ pub(super) fn gap(one: &Side, two: &Side) -> Gap {
         return Gap::Neither;
     }
     Gap::between(&one, &two)
+}
+
+/// Whether both calculate, and not the same: `2x + 3` is not `2x - 3`, and `-3` is not `3`.
+pub(super) fn signs(one: &Side, two: &Side) -> Seen {
+    let (one, two) = (operators(&one.lower), operators(&two.lower));
+    let calculate = !one.is_empty() && !two.is_empty();
+    let is_signed = |signs: &[char]| signs.contains(&SIGN);
+    (one != two && (calculate || is_signed(&one) || is_signed(&two))).into()
+}
+
+/// Stands for a minus that is part of a number.
+const SIGN: char = '±';
+
+/// Signs between numbers, brackets and letters that stand alone, in their order.
+fn operators(text: &str) -> Vec<char> {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |place: Option<usize>| place.and_then(|place| chars.get(place)).copied();
+    let is_variable = |place: Option<usize>| {
+        let is_letter = |place: Option<usize>| at(place).is_some_and(|c| c.is_ascii_alphabetic());
+        let before = place.and_then(|place| place.checked_sub(1));
+        let after = place.and_then(|place| place.checked_add(1));
+        is_letter(place) && !is_letter(before) && !is_letter(after)
+    };
+    // The next place that is no space.
+    let beside = |place: usize, step: isize| {
+        let next = place.checked_add_signed(step);
+        match at(next) {
+            Some(' ') => next.and_then(|next| next.checked_add_signed(step)),
+            _ => next,
+        }
+    };
+    let is_number = |place| at(place).is_some_and(|c| c.is_ascii_digit());
+    let mut operators = Vec::new();
+    for (place, &c) in chars.iter().enumerate() {
+        let sign = match c {
+            '−' | '–' => '-',
+            '×' | '·' => '*',
+            '÷' => '/',
+            '+' | '-' | '*' | '/' | '=' | '^' | '<' | '>' | '≤' | '≥' | '≠' => c,
+            _ => continue,
+        };
+        let is_joined = at(place.checked_sub(1)).is_some_and(|c| c.is_alphanumeric() && !is_han(c));
+        let is_sign = sign == '-' && is_number(place.checked_add(1)) && !is_joined;
+        let (before, after) = (beside(place, -1), beside(place, 1));
+        let ends =
+            is_number(before) || is_variable(before) || matches!(at(before), Some(')' | ']'));
+        let begins = is_number(after) || is_variable(after) || matches!(at(after), Some('(' | '['));
+        if ends && (begins || at(after) == Some('-')) {
+            operators.push(sign);
+        } else if is_sign {
+            operators.push(SIGN);
+        }
+    }
+    operators
 }
 
 /// The units of a question, one name for each.

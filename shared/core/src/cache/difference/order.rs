@@ -123,7 +123,9 @@ fn turned_in_chinese(one: &Side, two: &Side) -> bool {
                 let y = shared(&after, &other_before);
                 let is_thing =
                     |text: &str| text.chars().count() > 1 || text.chars().any(|c| !is_han(c));
-                is_thing(&x) && is_thing(&y) && x != y && shared(&x, &y).is_empty()
+                // 十进制 and 二进制 share a part; of 氧化铁 and 铁 one is the other's.
+                let part = shared(&x, &y).len();
+                is_thing(&x) && is_thing(&y) && part < x.len() && part < y.len()
             })
         })
     })

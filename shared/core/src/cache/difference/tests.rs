@@ -57,6 +57,15 @@ fn numbers_are_read_however_they_are_written() {
             ("twelve times two", "twelve times 3"),
             ("phones under 10k", "phones under 20k"),
             ("三百二十五除以五", "三百二十除以五"),
+            ("Solve 2x + 3 = 11", "Solve 2x - 3 = 11"),
+            ("解方程 2x+3=11", "解方程 2x−3=11"),
+            ("计算 3 × (4 + 5)", "计算 3 ÷ (4 + 5)"),
+            (
+                "what is the absolute value of -3",
+                "what is the absolute value of 3",
+            ),
+            ("-3的绝对值是多少", "3的绝对值是多少"),
+            ("x > 3 的解集", "x < 3 的解集"),
         ],
     );
     assert_seen(
@@ -198,10 +207,26 @@ fn one_word_for_another_is_seen() {
 }
 
 #[test]
+fn signs_are_those_of_a_calculation() {
+    assert_unseen(
+        Difference::NumberReplaced,
+        &[
+            ("Solve 2x + 3 = 11", "How do I solve 2x+3=11?"),
+            ("3 × 4 等于多少", "3*4是多少"),
+            ("what is a well-known poem", "what is a well known poem"),
+            ("C++怎么学", "怎么学C++"),
+            ("Python 3 and/or Java", "Python 3 and Java"),
+            ("解方程 2x+3=11", "2x+3=11 这个方程怎么解"),
+        ],
+    );
+}
+
+#[test]
 fn places_changed_around_a_direction_are_seen() {
     assert_seen(
         Difference::Order,
         &[
+            ("把十进制数1011化成二进制", "请将二进制的1011换算为十进制数"),
             ("从北京到上海怎么走", "从上海到北京怎么走"),
             ("中文翻译成英语", "英语翻译成中文"),
             ("convert celsius to kelvin", "convert kelvin to celsius"),

@@ -152,7 +152,7 @@ pub(super) const DIRECTIONS: &str = "to | into | than | but | not | without | ov
 
 /// The same in Chinese; markers of one group are one.
 pub(super) const DIRECTIONS_ZH: &str = "\
-    但不/却不/而不/可不 | 但/却 | 到/至 | 翻译成/译成/翻译为/译为 | 转换成/转换为/转成/转为/转化为/换算成/换成/变成/变为/化成/化为/转 | 比 | 属于 | 大于/小于 | 喜欢/爱 | 打败/战胜 | 绕 | \
+    但不/却不/而不/可不 | 但/却 | 到/至 | 翻译成/译成/翻译为/译为 | 转换成/转换为/转成/转为/转化为/换算成/换算为/换成/换为/改写成/写成/变成/变为/化成/化为/转 | 比 | 属于 | 大于/小于 | 喜欢/爱 | 打败/战胜 | 绕 | \
     除以/除 | 减去/减 | 送给/给 | 被 | 包含/包括 | 导致/引起/造成 | 影响 | 决定 | 吃 | 是 | 向 | 对";
 
 /// What may be asked about a thing.
@@ -203,4 +203,4 @@ pub(super) const MOVABLE_EN: &str = "\
 pub(super) const JOINING: &str = "和|与|跟|及|或|、| and | or | vs | versus | with |,";
 
 /// What gives a direction to what stands around it.
-pub(super) const DIRECTED: &str = "把|将|被|从|比|到|给|化成|化为|换成|换算|转成|转换|变成|翻译|导致|影响|喜欢| to | into | from | than | by ";
+pub(super) const DIRECTED: &str = "把|将|被|从|比|到|给|化成|化为|换成|换为|写成|换算|转成|转换|变成|翻译|导致|影响|喜欢| to | into | from | than | by ";
