@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sparkle_tests::{PATIENCE, Stack, request};
+use sparkle_tests::{Options, PATIENCE, Stack, request};
 
 use crate::chat::script;
 
@@ -78,7 +78,11 @@ async fn without_a_valid_token_the_handshake_is_refused_and_nothing_is_stored() 
 
 #[tokio::test]
 async fn a_socket_whose_token_runs_out_is_closed_unless_it_is_renewed() -> Result<()> {
-    let stack = Stack::start().await?;
+    // It asks as fast as it can until the token has run out.
+    let stack = Options::default()
+        .variable("SPARKLE_RATE_PER_SECOND", "100000")
+        .variable("SPARKLE_RATE_BURST", "100000");
+    let stack = stack.start().await?;
     let short = format!("Bearer {}", stack.token("ann", "3s")?);
     let mut renewed = stack.connect_with("Authorization", &short).await?;
     let mut forgotten = stack.connect_with("Authorization", &short).await?;

@@ -74,6 +74,7 @@ impl App {
         let mut heard = Heard::default();
         let listening = timeout(OPINION_TIME_MAX, heard.listen(&self.llm, &prompt));
         let ended = tokio::select! {
+            biased;
             ended = listening => Ok(ended),
             stopped = until => Err(stopped),
         };
