@@ -104,7 +104,7 @@ async fn no_model_is_asked_where_there_is_no_doubt_or_others_wrote_the_question(
             .variable("SPARKLE_LLM_TIMEOUT_SECONDS", "30")
             .variable("SPARKLE_CACHE_SHARED", "1")
             .variable("SPARKLE_CACHE_JUDGE_MODEL", "gpt-4o-mini")
-            .variable("SPARKLE_CACHE_CHECKED_PERCENT", "1")
+            .variable("SPARKLE_CACHE_CHECKED_PERCENT", "0")
     })
     .await?;
     let mut client = stack.connect("ann").await?;

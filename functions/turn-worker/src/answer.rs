@@ -211,7 +211,7 @@ enum Event {
 
 impl<'a, 'b> Writer<'a, 'b> {
     pub(crate) fn new(app: &'a App, stream: &'b mut Stream<'a>, purse: &'b mut Purse) -> Self {
-        let shown = stream.shown().to_owned();
+        let (shown, sent_at) = (stream.shown().to_owned(), stream.sent_at());
         let opening = if shown.is_empty() {
             Opening::Plain
         } else {
@@ -225,7 +225,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             served: Served::default(),
             counted: None,
             coalescer: Coalescer::default(),
-            sent_at: Instant::now(),
+            sent_at,
             opening,
             purse,
         }

@@ -3,7 +3,7 @@
 //!
 //! Its calls are paid like any other, from the learner's account. That it has no opinion never fails a turn.
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::time::Duration;
 
 use sparkle_aws::{
     failure::causes,
@@ -17,7 +17,7 @@ use sparkle_aws::{
 };
 use sparkle_core::{
     cache::{
-        entry::Place,
+        entry::{Place, Scope},
         judge::{INSTRUCTIONS, OPINION_TOKENS_MAX, Opinion, is_checked, material},
         sought::Settings,
         verdict,
@@ -33,9 +33,9 @@ use sparkle_llm::{Counter, Heard, LlmError, Message, Phase, Prompt, TraceParent}
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::{App, Clock, answer::Answer};
+use crate::{App, Clock, answer::Answer, stream::Stream, turn::Stop};
 
-/// Longest wait for an opinion: a learner may be waiting, and less than the silence that a client is spared.
+/// Longest wait for an opinion: a learner may be waiting, who hears something after 4 s.
 const OPINION_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Two questions of which it is to be said whether they ask the same.
@@ -50,17 +50,17 @@ pub(crate) struct Pair<'a> {
 }
 
 impl App {
-    /// What a model thinks of two questions; none if it may not be paid for, fails, or says something else. It is
-    /// not waited for any longer when `until` comes to something.
+    /// What a model thinks of two questions; none if it may not be paid for, fails, or says something else, or if
+    /// the stream that waits for it is cancelled.
     ///
     /// Cost: what admission and settlement cost (`sparkle_aws::meter`), and the call.
-    pub(crate) async fn judge<S>(
+    pub(crate) async fn judge(
         &self,
         pair: Pair<'_>,
         right: Right,
-        until: impl Future<Output = S>,
+        stream: Option<&mut Stream<'_>>,
         clock: Clock,
-    ) -> Result<Option<Opinion>, S> {
+    ) -> Result<Option<Opinion>, Stop> {
         let model = match self.meter.catalogue(clock.now()).await {
             Ok(catalogue) => catalogue.any(pair.model).at(clock.now()),
             Err(error) => return Ok(without(&error, clock.now())),
@@ -73,10 +73,9 @@ impl App {
         };
         let mut heard = Heard::default();
         let listening = timeout(OPINION_TIME_MAX, heard.listen(&self.llm, &prompt));
-        let ended = tokio::select! {
-            biased;
-            ended = listening => Ok(ended),
-            stopped = until => Err(stopped),
+        let ended = match stream {
+            Some(stream) => stream.meanwhile(listening).await,
+            None => Ok(Some(listening.await)),
         };
         let usage = Usage {
             tokens: heard.consumed(&prompt),
@@ -86,7 +85,10 @@ impl App {
         if let Err(error) = self.meter.settle(*purse, &bill, clock.now()).await {
             warn!(error = causes(&error), "a call is left to the sweeper");
         }
-        let ended = ended?.unwrap_or(Err(LlmError::Timeout { phase: Phase::Idle }));
+        let Some(ended) = ended? else {
+            return Ok(None);
+        };
+        let ended = ended.unwrap_or(Err(LlmError::Timeout { phase: Phase::Idle }));
         Ok(match ended {
             Ok(()) => {
                 let opinion = Opinion::read(&heard.text);
@@ -153,13 +155,10 @@ impl App {
             }
         };
         let pair = Pair { job, other, model };
-        let Ok(opinion) = self
-            .judge(pair, right, pending::<Infallible>(), clock)
-            .await;
-        let outcome = match opinion {
-            Some(Opinion::Same) => Outcome::Right,
-            Some(Opinion::Other) => Outcome::Wrong,
-            None => return,
+        let outcome = match Box::pin(self.judge(pair, right, None, clock)).await {
+            Ok(Some(Opinion::Same)) => Outcome::Right,
+            Ok(Some(Opinion::Other)) => Outcome::Wrong,
+            Ok(None) | Err(_) => return,
         };
         let rated = Rated::unrated(job, place, verdict::language(&job.message));
         let (user, said) = (&job.user_id, (&rated, Witness::Model));
@@ -182,12 +181,14 @@ pub(crate) struct Check {
 
 impl Check {
     /// Whether and how an answer that was served is to be checked: a share of those that were served because the
-    /// verifier was sure, if a model is named for it.
+    /// verifier was sure, if a model is named for it. What others wrote, whom the answer was for first, is not shown
+    /// to it.
     pub(crate) fn of(answer: &Answer, job: &TurnJob, settings: &Settings) -> Option<Self> {
         let hit = answer.hit.as_ref()?;
         let (other, model) = hit.other_words.as_ref().zip(settings.judge.as_ref())?;
         let percent = settings.checked_percent;
-        is_checked(&job.user_id, &job.request_id, percent).then(|| Self {
+        let is_own = hit.place.scope != Scope::Everybody;
+        (is_own && is_checked(&job.user_id, &job.request_id, percent)).then(|| Self {
             job: Box::new(job.clone()),
             other: other.clone(),
             model: model.clone(),

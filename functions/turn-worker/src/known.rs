@@ -278,7 +278,9 @@ impl Cache {
                 other_words: Some(found.question),
             }),
             // What others wrote could talk a model round.
-            (None, Some(doubt)) if !sought.is_for_all() => self.decide(job, doubt, stream).await?,
+            (None, Some(doubt)) if job.cache == CachePolicy::Use && !sought.is_for_all() => {
+                self.decide(job, doubt, stream).await?
+            }
             (None, _) => None,
         };
         Ok((hit, meaning))
@@ -297,16 +299,10 @@ impl Cache {
         let (app, clock) = (stream.app(), stream.clock());
         let other = &*doubt.question;
         let right = app.leases.right(stream.lease())?;
-        let judging = app.judge(
-            Pair { job, other, model },
-            right,
-            stream.until_cancelled(),
-            clock,
-        );
-        match Box::pin(judging).await {
-            Ok(Some(Opinion::Same)) => {}
-            Ok(_) | Err(Ok(())) => return Ok(None),
-            Err(Err(stop)) => return Err(stop),
+        let pair = Pair { job, other, model };
+        let opinion = Box::pin(app.judge(pair, right, Some(stream), clock)).await?;
+        if opinion != Some(Opinion::Same) {
+            return Ok(None);
         }
         let found = self.answers.find(&doubt.place, clock.now()).await;
         let kept = found.unwrap_or_else(|error| {

@@ -90,16 +90,14 @@ pub(crate) async fn serve(
         }
     };
     let (has_all, (), ()) = tokio::join!(session.drain(PROMPT), send, order);
-    let (is_slow, checks) = (!has_all, std::mem::take(&mut session.checks));
-    if is_slow || !checks.is_empty() || record.group() != queue::group(job) {
+    let is_slow = !has_all;
+    if is_slow || record.group() != queue::group(job) {
         session.pass_on().await?;
-    }
-    for check in &checks {
-        app.check(check, clock).await;
     }
     if is_slow && !session.drain(DRAIN_MAX).await {
         warn!("clients did not take the end of an answer");
     }
+    session.check().await;
     Ok(())
 }
 
@@ -277,6 +275,20 @@ impl Session<'_> {
                 Ok(Ran::UntilTheLeaseWasLost)
             }
             Err(Stop::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// Has some answers checked that were served, while others go on with the conversation. It is over, whatever
+    /// becomes of that.
+    async fn check(&mut self) {
+        let (app, clock) = (self.app, self.clock);
+        let checks = std::mem::take(&mut self.checks);
+        let has_time = Instant::now() + WAIT_END < clock.instant(self.at.deadline);
+        if checks.is_empty() || !has_time || self.pass_on().await.is_err() {
+            return;
+        }
+        for check in &checks {
+            app.check(check, clock).await;
         }
     }
 

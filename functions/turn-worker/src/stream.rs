@@ -1,6 +1,6 @@
 //! The stream of one turn under its lease: each frame numbered, recorded, then posted, in this order.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use sparkle_aws::{
     failure::causes,
@@ -36,6 +36,7 @@ pub(crate) struct Stream<'a> {
     standing: Standing,
     opened_at: Instant,
     looked_at: Instant,
+    sent_at: Instant,
     last_seq: u32,
     /// Those frames that only the lease has.
     tail: Vec<StoredFrame>,
@@ -97,6 +98,7 @@ impl<'a> Stream<'a> {
             lease,
             opened_at: Instant::now(),
             looked_at: Instant::now(),
+            sent_at: Instant::now(),
             last_seq: standing.last_seq,
             tail: standing.tail.clone(),
             standing,
@@ -129,6 +131,11 @@ impl<'a> Stream<'a> {
         self.looked_at
     }
 
+    /// When something was last sent, or else when this attempt began.
+    pub(crate) fn sent_at(&self) -> Instant {
+        self.sent_at
+    }
+
     pub(crate) fn app(&self) -> &'a App {
         self.app
     }
@@ -148,6 +155,7 @@ impl<'a> Stream<'a> {
     /// Records a frame, then has it posted. Cost: one write, and
     /// another for some ten frames.
     pub(crate) async fn send(&mut self, body: Body) -> Result<(), Stop> {
+        self.sent_at = Instant::now();
         let frame = self.stored(body, self.last_seq + 1);
         if self.tail_bytes() + frame.bytes.len() > TAIL_BYTES_MAX {
             insist(async || self.app.turns.keep(self.turn, &self.tail).await).await?;
@@ -182,13 +190,22 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Until the learner no longer wants the answer, or another has the lease. Cost: one read every 240 ms.
-    pub(crate) async fn until_cancelled(&mut self) -> Result<(), Stop> {
+    /// Waits for some work; nothing if the learner does not want the answer any more. What is seen meanwhile is seen
+    /// to its end: a listener who is taken must be let in. Cost: one read every 240 ms.
+    pub(crate) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Stop> {
+        let mut work = pin!(work);
         while !self.is_cancelled() {
-            sleep_until(self.looked_at + LOOK_AFTER).await;
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(Some(done)),
+                () = sleep_until(self.looked_at + LOOK_AFTER) => {}
+            }
             self.look().await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn see(&mut self, standing: Standing) -> Result<(), Stop> {

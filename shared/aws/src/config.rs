@@ -47,6 +47,9 @@ pub enum ConfigError {
     /// A variable does not hold a whole number that is at least 1.
     #[error("the environment variable {0} is not a whole number of at least 1")]
     NotANumber(&'static str),
+    /// A variable does not hold a whole number from 0 to 100.
+    #[error("the environment variable {0} is not a whole number from 0 to 100")]
+    NotAPercentage(&'static str),
     /// A secret could not be fetched.
     #[error("the secret named by {name} could not be fetched")]
     Secret {
@@ -83,7 +86,7 @@ pub fn offered_models() -> String {
 /// What operators have decided about the answer cache.
 ///
 /// # Errors
-/// [`ConfigError::NotANumber`].
+/// [`ConfigError::NotANumber`], [`ConfigError::NotAPercentage`].
 pub fn cache() -> Result<sought::Settings, ConfigError> {
     let default = sought::Settings::default();
     let days = positive_or_unset("SPARKLE_CACHE_DAYS")?;
@@ -95,7 +98,7 @@ pub fn cache() -> Result<sought::Settings, ConfigError> {
         wrong_percent_max: positive_or_unset("SPARKLE_CACHE_WRONG_PERCENT_MAX")?
             .unwrap_or(default.wrong_percent_max),
         judge: optional("SPARKLE_CACHE_JUDGE_MODEL"),
-        checked_percent: positive_or_unset("SPARKLE_CACHE_CHECKED_PERCENT")?
+        checked_percent: percent_or_unset("SPARKLE_CACHE_CHECKED_PERCENT")?
             .unwrap_or(default.checked_percent),
     })
 }
@@ -123,6 +126,15 @@ pub fn required(name: &'static str) -> Result<String, ConfigError> {
 /// [`ConfigError`] names it if it is unset or something else.
 pub fn positive(name: &'static str) -> Result<u32, ConfigError> {
     positive_or_unset(name)?.ok_or(ConfigError::Missing(name))
+}
+
+/// A variable that holds a whole number from 0 to 100 if it is set.
+fn percent_or_unset(name: &'static str) -> Result<Option<u32>, ConfigError> {
+    let percent = |text: String| {
+        let percent = text.parse().ok().filter(|&percent| percent <= 100);
+        percent.ok_or(ConfigError::NotAPercentage(name))
+    };
+    optional(name).map(percent).transpose()
 }
 
 /// A variable that holds a whole number of at least 1 if it is set.

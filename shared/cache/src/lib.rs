@@ -198,24 +198,29 @@ impl Semantic {
                 digest: row.digest.clone(),
                 ..place.clone()
             };
-            if certainty == Certainty::Doubtful {
-                looked.doubt = Some(Doubt {
-                    place,
-                    question: row.question,
-                    similarity,
-                });
-                return Ok(());
+            let Some(kept) = self.answers.find(&place, now).await? else {
+                self.forget(&place, &row).await?;
+                continue;
+            };
+            let question = row.question;
+            match certainty {
+                Certainty::Sure => {
+                    looked.found = Some(Found {
+                        place,
+                        kept,
+                        question,
+                        similarity,
+                    });
+                }
+                Certainty::Doubtful => {
+                    looked.doubt = Some(Doubt {
+                        place,
+                        question,
+                        similarity,
+                    });
+                }
             }
-            if let Some(kept) = self.answers.find(&place, now).await? {
-                looked.found = Some(Found {
-                    place,
-                    kept,
-                    question: row.question,
-                    similarity,
-                });
-                return Ok(());
-            }
-            self.forget(&place, &row).await?;
+            return Ok(());
         }
         Ok(())
     }
