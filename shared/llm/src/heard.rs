@@ -2,7 +2,7 @@
 
 use crate::error::{LlmError, ProviderText};
 use crate::prompt::Prompt;
-use crate::reply::{FinishReason, Piece, Served};
+use crate::reply::{FinishReason, Piece, Reply, Served};
 use crate::tokens::Counter;
 use crate::{Llm, TokenUsage};
 
@@ -14,8 +14,10 @@ const TOKEN_BYTES_MAX: usize = 8;
 pub struct Heard {
     /// Its text; what is longer than the prompt allows is left out.
     pub text: String,
-    /// What the provider has counted; `None` until it has sent its bill.
+    /// What the provider has counted, once [`Self::consumed`] was asked; `None` if it has not sent its bill.
     pub counted: Option<TokenUsage>,
+    /// Kept over a wait that is given up: it knows what has come since the last piece.
+    reply: Option<Reply>,
     served: Served,
 }
 
@@ -26,8 +28,8 @@ impl Heard {
     /// # Errors
     /// As [`Llm::stream`]; also whatever comes in the middle, and [`LlmError::Blocked`] by the provider's filter.
     pub async fn listen(&mut self, llm: &Llm, prompt: &Prompt) -> Result<(), LlmError> {
-        let mut reply = match llm.stream(prompt).await {
-            Ok(reply) => reply,
+        let reply = match llm.stream(prompt).await {
+            Ok(reply) => self.reply.insert(reply),
             Err(error) => {
                 self.counted = error.is_unserved().then(TokenUsage::default);
                 return Err(error);
@@ -36,10 +38,7 @@ impl Heard {
         let tokens_max = usize::try_from(prompt.answer_tokens_max).unwrap_or(usize::MAX);
         let bytes_max = tokens_max.saturating_mul(TOKEN_BYTES_MAX);
         loop {
-            let piece = reply.next().await;
-            self.served = reply.served();
-            self.counted = self.served.bill();
-            match piece {
+            match reply.next().await {
                 Some(Ok(Piece::Text(piece))) => {
                     let room = bytes_max.saturating_sub(self.text.len());
                     let end = piece.floor_char_boundary(room);
@@ -60,8 +59,13 @@ impl Heard {
         }
     }
 
-    /// What the call has consumed: as the provider has counted it, else no less than has come.
-    pub fn consumed(&self, prompt: &Prompt) -> TokenUsage {
+    /// Ends the call, if it is still under way, and says what it has consumed: as the provider has counted it, else
+    /// no less than has come.
+    pub fn consumed(&mut self, prompt: &Prompt) -> TokenUsage {
+        if let Some(reply) = self.reply.take() {
+            self.served = reply.served();
+            self.counted = self.served.bill();
+        }
         let bound = || Counter::bound(prompt);
         let estimate = || (self.served).estimate(bound(), &self.text, Counter::Bytes);
         self.counted.unwrap_or_else(estimate)

@@ -1,5 +1,8 @@
 //! Over a real connection: silence, aborts, what a provider sees of us, what is not a stream.
 
+use futures_util::StreamExt as _;
+use sparkle_llm::Heard;
+
 use super::*;
 
 #[tokio::test]
@@ -212,6 +215,36 @@ async fn the_provider_sees_the_whole_prompt_the_key_and_the_trace() {
         !request.to_string().contains("sk-test"),
         "the provider does not tell the key on"
     );
+}
+
+#[tokio::test]
+async fn what_came_after_the_last_piece_is_paid_when_a_wait_is_given_up() {
+    let said = [
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"let me think of that\"}}]}\n\n",
+    ];
+    let answer = any(move || async move {
+        let begun = futures_util::stream::iter(said).then(|event| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok::<_, std::io::Error>(event)
+        });
+        let silent = begun.chain(futures_util::stream::pending());
+        let body = axum::body::Body::from_stream(silent);
+        ([("content-type", "text/event-stream")], body)
+    });
+    let listener = loopback().await;
+    let base_url = format!("http://{}/v1", listener.local_addr().expect("bound"));
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+
+    let (llm, prompt) = (client(&base_url, PATIENT), asks("hello"));
+    let mut heard = Heard::default();
+    let listening = heard.listen(&llm, &prompt);
+    let waited = tokio::time::timeout(Duration::from_millis(500), listening).await;
+    assert!(waited.is_err());
+    let consumed = heard.consumed(&prompt);
+    assert_eq!((&*heard.text, heard.counted), ("ab", None));
+    assert_eq!(consumed.completion_tokens, 2 + 20);
 }
 
 /// A server that answers every call alike.
