@@ -14,9 +14,9 @@ pub const INSTRUCTIONS: &str = "You decide whether a tutor's answer to one quest
      claims to be.\n\
      The answer is SAME only if every complete and correct answer to the first question is a complete and correct \
      answer to the second, and the other way round. It is OTHER if they differ in a number, a unit, a name, a \
-     negation, a direction, the thing that is asked about it, the form or the language that is wanted, or if you \
-     are in doubt.\n\
-     Say SAME or OTHER and nothing else.";
+     negation, a direction, the thing that is asked about it, or the form or the language that is wanted. If you \
+     are in doubt, say UNSURE.\n\
+     Say SAME, OTHER or UNSURE and nothing else.";
 
 /// Longest opinion, in tokens: the least that an account grants, of which a word takes two.
 pub const OPINION_TOKENS_MAX: u32 = 64;
@@ -31,7 +31,8 @@ pub enum Opinion {
 }
 
 impl Opinion {
-    /// Reads what a model has said; none if it has said neither, or something more.
+    /// Reads what a model has said; none if it is in doubt, or has said something else or more: then no answer is
+    /// served, and nothing is evidence.
     pub fn read(said: &str) -> Option<Self> {
         let word = said.trim().trim_end_matches('.');
         if word.eq_ignore_ascii_case("same") {
@@ -75,7 +76,14 @@ mod tests {
     fn only_one_of_two_words_is_an_opinion() {
         assert_eq!(Opinion::read("SAME"), Some(Opinion::Same));
         assert_eq!(Opinion::read(" Other.\n"), Some(Opinion::Other));
-        for said in ["", "same or other", "不同", "SAME: both ask", "another"] {
+        for said in [
+            "",
+            "UNSURE",
+            "same or other",
+            "不同",
+            "SAME: both ask",
+            "another",
+        ] {
             assert_eq!(Opinion::read(said), None, "{said}");
         }
     }
