@@ -10,10 +10,11 @@ mod words;
 
 pub use self::privacy::{Sharing, may_be_shared};
 use self::words::{
-    ASKING_EN, ASKING_ZH, BEFORE_DEICTIC_EN, BEGINNINGS_EN, BEGINNINGS_ZH, BOUNDARIES_EN, CLIMATE,
-    CONVERSATION_EN, CONVERSATION_ZH, DURATIONS_EN, ELECTRIC, EMPTY_EN, ENDINGS_EN, EXEMPT_EN,
-    EXEMPT_ZH, FILLERS_ZH, LEARNER_EN, LEARNER_ZH, MOMENT_EN, MOMENT_ZH, PLACES_ZH,
-    QUESTION_WORDS_ZH, REPLIES, SELF_EN, SKILLS_EN, VARIETY_EN, VARIETY_ZH,
+    APPOSITIONS_ZH, ASKING_EN, ASKING_ZH, BEFORE_DEICTIC_EN, BEGINNINGS_EN, BEGINNINGS_ZH,
+    BOUNDARIES_EN, CLIMATE, CONVERSATION_EN, CONVERSATION_ZH, DURATIONS_EN, ELECTRIC, EMPTY_EN,
+    ENDINGS_EN, EXEMPT_EN, EXEMPT_ZH, FILLERS_ZH, LEARNER_EN, LEARNER_ZH, MOMENT_EN, MOMENT_ZH,
+    PLACES_ZH, QUESTION_WORDS_ZH, RECKONED_ZH, REPLIES, SELF_EN, SKILLS_EN, UNITS, VARIETY_EN,
+    VARIETY_ZH,
 };
 use super::text::{
     MENTION, Text, has_part, has_phrase, is_han, lists, phrases, without_phrases, words,
@@ -120,10 +121,13 @@ impl Reading {
             .iter()
             .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
         let (latin, numbers) = (latin.count(), numbers.count());
+        // 3h = ? min, tan(45°) = ?
+        let is_of_units = words.iter().any(|word| lists(UNITS, word));
         let is_sum = numbers >= 2
             && ["=", "= ?"]
                 .iter()
-                .any(|end| self.spaced.trim_end().ends_with(end));
+                .any(|end| self.spaced.trim_end().ends_with(end))
+            || numbers >= 1 && is_of_units && self.spaced.contains("= ?");
         let is_script_of_words = self
             .spaced
             .chars()
@@ -163,7 +167,9 @@ impl Reading {
                     let follows = ["这时", "那时", "这样", "那么"]
                         .iter()
                         .any(|word| rest.starts_with(word));
-                    !(is_degree || follows && has_antecedent_zh(before, 8))
+                    !(is_degree
+                        || is_apposition(before, rest)
+                        || follows && has_antecedent_zh(before, 8))
                 }
                 '上' | '前' | '之' | '下' | '以' | '后' => {
                     let is_place = phrases(PLACES_ZH).any(|place| rest.starts_with(place));
@@ -220,7 +226,18 @@ impl Reading {
             .iter()
             .any(|word| self.spaced.contains(word))
             && !has_part(&self.spaced, CLIMATE);
-        is_current_of_time || is_weather || self.says(MOMENT_ZH, MOMENT_EN)
+        is_current_of_time || is_weather || self.asks_a_price() || self.says(MOMENT_ZH, MOMENT_EN)
+    }
+
+    /// 多少钱, but not of what is reckoned from prices that are given.
+    fn asks_a_price(&self) -> bool {
+        let is_given = ['元', '块'].iter().any(|unit| {
+            let mut before = self.han.split(*unit);
+            before.next_back();
+            before
+                .any(|text| text.ends_with(|c: char| c.is_ascii_digit() || "十百千万".contains(c)))
+        });
+        self.han.contains("多少钱") && !(is_given && has_part(&self.han, RECKONED_ZH))
     }
 
     fn is_about_learner(&self) -> bool {
@@ -233,6 +250,12 @@ impl Reading {
         }
         spaced.contains(" my ") || speaks_of_self(&self.han, &self.spaced)
     }
+}
+
+/// 这 after what it stands for: "温故而知新"这句话, 3、5、8这组数据.
+fn is_apposition(before: &str, rest: &str) -> bool {
+    let is_named = before.ends_with(|c: char| c == MENTION || c.is_ascii_digit());
+    is_named && phrases(APPOSITIONS_ZH).any(|word| rest.starts_with(word))
 }
 
 /// Whether something of the first person is left when the usual ways to ask are taken out.

@@ -4,7 +4,8 @@
 pub(super) const EXEMPT_ZH: &str = "\
     其他 | 其它 | 吉他 | 维他 | 那达慕 | 那不勒斯 | 刹那 | 利他 | 排他 | 马耳他 | 哈他 | \
     安那 | 印第安那 | 现在完成 | 现在进行 | 现在时 | 现在分词 | 继续教育 | 支那 | 自我 | \
-    我国 | 敌我 | 忘我 | 小我 | 大我 | 另外一 | 亚他 | 那曲 | 那拉 | 那英 | 明天的太阳 | \
+    出现在 | 发现在 | 表现在 | 体现在 | 呈现在 | 求另一个 | 随机掷 | 随机抽取 | 随机摸 | 随机变量 | \
+    随机事件 | 怎么记住 | 如何记住 | 怎样记住 | 单词记住 | 我国 | 敌我 | 忘我 | 小我 | 大我 | 另外一 | 亚他 | 那曲 | 那拉 | 那英 | 明天的太阳 | \
     当前目录 | 其他的";
 
 /// Phrases that hold a word of the lists and mean nothing by it.
@@ -26,7 +27,12 @@ pub(super) const EXEMPT_EN: &str = "\
     else statement | continue statement | continue keyword | more than | once more | \
     the above ground | random variable | random variables | random forest | random walk | \
     random number generator | random access | random sampling | random error | random sample | \
-    now and then | present continuous | his and her | he and she | they're their there | \
+    now and then | how do you say | likely is it to | one by one | right triangle | right angle | \
+    right angled | right-angled | continue vs | vs continue | break and continue | like i'm five | \
+    like i am five | like i'm 5 | write the date | say the date | read the date | latest commit | \
+    recent commit | recent git commit | first president of | second president of | \
+    third president of | 1st president of | 2nd president of | our sun | our earth | our moon | \
+    our planet | our galaxy | our solar system | present continuous | his and her | he and she | they're their there | \
     there their they're | i and me | my and mine";
 
 /// What a question about an earlier message says.
@@ -54,7 +60,7 @@ pub(super) const CONVERSATION_EN: &str = "\
     more examples | more detail | more details | more detailed | one more | explain more | \
     some more | any more | elaborate | rephrase | simplify your | in simpler terms | \
     in other words | last time | last question | last answer | next question | next step | \
-    next one | what about | how about | how come | same thing | same question | step 1 | \
+    next one | what about | how about | same thing | same question | step 1 | \
     step 2 | step 3 | step 4 | step 5 | question 1 | question 2 | question 3 | step one | step two | step three | option a | \
     option b | option c | option d | try harder | not what i | you are wrong | you're wrong | \
     below | follow up | instead . | instead ?";
@@ -95,7 +101,7 @@ pub(super) const REPLIES: &str = "\
     what is | good morning | good night | good bye | see you | very good | step by step | \
     show the steps | show your work | show me how | explain why | explain how | \
     what does mean | how do you know | why do you think so | are you sure | i agree | \
-    i understand | i don't understand | i do not understand | i don't get | try it | \
+    how come | i understand | i don't understand | i do not understand | i don't get | try it | \
     summarize | summarise | what happened | what next | thank you | what do you think | \
     is there a simpler way | any examples | can you give an example | \
     can you give me an example | an example";
@@ -166,7 +172,7 @@ pub(super) const MOMENT_ZH: &str = "\
     今天 | 昨天 | 明天 | 后天 | 前天 | 现在 | 目前 | 如今 | 最近 | 最新 | 今年 | 去年 | 明年 | \
     本周 | 这周 | 上周 | 下周 | 本月 | 这个月 | 上个月 | 下个月 | 今晚 | 今早 | 今日 | 此刻 | \
     几点了 | 几点钟 | 几号 | 星期几 | 周几 | 股价 | 股票 | 汇率 | 油价 | 房价 | 金价 | 价格 | \
-    多少钱 | 新闻 | 热搜 | 比分 | 现任 | 总统是谁 | 首相是谁 | 主席是谁 | 总理是谁 | \
+    新闻 | 热搜 | 比分 | 现任 | 总统是谁 | 首相是谁 | 主席是谁 | 总理是谁 | \
     校长是谁 | 实时 | 当前 | 近期 | 近年 | 这几天 | 截至 | 截止 | 倒计时 | 还有多少天 | 还剩多少天 | 还剩几天 | \
     还有几天 | 热门 | 世界首富 | 人口有多少 | 放假";
 
@@ -194,6 +200,20 @@ pub(super) const CLIMATE: &str = "\
     climate | 气候 | 区别 | difference | 英语 | 单词 | 怎么说 | 作文 | spell | word | 形成 | \
     符号";
 
+/// With one of these what it comes to is reckoned, and no price of the day.
+pub(super) const RECKONED_ZH: &str = "\
+    原价 | 单价 | 标价 | 售价 | 折 | 一共 | 总共 | 找回 | 便宜 | 优惠 | 每斤 | 每千克 | 每个 | 每支 | \
+    每本";
+
+/// After what is named these point at nothing else.
+pub(super) const APPOSITIONS_ZH: &str = "\
+    这个 | 这种 | 这句 | 这组 | 这首 | 这部 | 这本 | 这篇 | 这位 | 这些数 | 这几个";
+
+/// With one of these an equation that ends in a question mark is whole.
+pub(super) const UNITS: &str = "\
+    min | km | cm | mm | dm | kg | mg | ml | ha | mol | pa | hz | ft | lb | oz | sin | cos | tan | \
+    cot | log | ln | lg";
+
 /// What asks about who asks.
 pub(super) const LEARNER_ZH: &str = "\
     我的 | 我叫 | 我是谁 | 我多大 | 我几岁 | 记住 | 记得我 | 还记得 | 认识我 | 关于我 | \
@@ -210,7 +230,7 @@ pub(super) const SKILLS_EN: &str = "\
     english | spanish | french | german | chinese | japanese | korean | maths | math | \
     pronunciation | writing | speaking | listening | reading | vocabulary | grammar | \
     handwriting | memory | spelling | spoken english | written english | \
-    communication skills | english speaking | english writing | skills | concentration | \
+    short-term memory | changes | edits | pc | laptop | communication skills | english speaking | english writing | skills | concentration | \
     accent | typing speed | coding skills | programming skills | mind | computer | phone";
 
 /// Ways to ask that tell nothing of who asks.
@@ -223,7 +243,7 @@ pub(super) const ASKING_ZH: &str = "\
 pub(super) const ASKING_EN: &str = "\
     do i | can i | could i | may i | will i | would i | if i | when i | i want to know | \
     i need to know | i would like to know | i'd like to know | i don't understand | \
-    i do not understand | should i | must i | i can | i could | i wonder | might i | shall i";
+    i do not understand | should i | must i | i can | i could | i wonder | might i | shall i | i need a | i need an | i need the";
 
 /// The first person.
 pub(super) const SELF_EN: &str = "\
