@@ -30,16 +30,18 @@ pub(super) fn form(one: &Side, two: &Side) -> Seen {
 
 /// Whether the languages differ, that of the question or that of the answer.
 pub(super) fn language(one: &Side, two: &Side) -> Seen {
-    let is_han_only = |side: &Side| {
+    // A formula is of none, and letters that stand for a number.
+    let is_word =
+        |word: &&String| word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.len() > 1;
+    let counts = |side: &Side| {
         let han = side.lower.chars().filter(|&c| is_han(c)).count();
-        let latin = side
-            .words
-            .iter()
-            .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic()));
-        han > latin.count()
+        (han, side.words.iter().filter(is_word).count())
     };
+    let (left, right) = (counts(one), counts(two));
+    let are_both_spoken = left != (0, 0) && right != (0, 0);
+    let is_chinese = |(han, latin): (usize, usize)| han > latin;
     let wanted = |side: &Side| classes(side, words::LANGUAGES);
-    (is_han_only(one) != is_han_only(two) || wanted(one) != wanted(two)).into()
+    (are_both_spoken && is_chinese(left) != is_chinese(right) || wanted(one) != wanted(two)).into()
 }
 
 /// The numbers of the groups of which a question has a phrase.

@@ -56,10 +56,13 @@ fn digits(word: &str, after: &str, numbers: &mut Vec<String>) {
     }
 }
 
-/// Chinese numerals: 十二, 三百, 一九八四. A lone 一 counts only as 第一 or before a measure.
+fn is_numeral(c: char) -> bool {
+    DIGITS.contains(c) || "零两十百千万亿".contains(c)
+}
+
+/// Chinese numerals: 十二, 三百, 一九八四. A lone 一 counts only as 第一, in 四分之一 or before a measure.
 fn chinese(text: &str, numbers: &mut Vec<String>) {
     let chars: Vec<char> = text.chars().collect();
-    let is_numeral = |c: char| DIGITS.contains(c) || "零两十百千万亿".contains(c);
     let mut at = 0;
     while let Some(&c) = chars.get(at) {
         let run: Vec<char> = chars
@@ -75,8 +78,10 @@ fn chinese(text: &str, numbers: &mut Vec<String>) {
         let before = at.checked_sub(1).and_then(|at| chars.get(at)).copied();
         let after = chars.get(at + run.len()).copied();
         let measure = after.filter(|&c| MEASURES.contains(c));
-        let is_ordinal =
-            before == Some('第') || after == Some('年') || after == Some('月') || measure.is_some();
+        let is_ordinal = matches!(before, Some('第' | '之'))
+            || after == Some('年')
+            || after == Some('月')
+            || measure.is_some();
         // 3万: the digits before have it.
         let is_scale = "十百千万亿".contains(c) && before.is_some_and(|c| c.is_ascii_digit());
         let is_lone = run.len() == 1 && (c == '一' || "百千万亿".contains(c));
@@ -148,8 +153,11 @@ pub(super) fn signs(one: &Side, two: &Side) -> Seen {
 /// Stands for a minus that is part of a number.
 const SIGN: char = '±';
 
-/// Signs between numbers, brackets and letters that stand alone, in their order.
+/// Signs between numbers, brackets and letters that stand alone, in their order; also those that are said in words.
 fn operators(text: &str) -> Vec<char> {
+    let text = words::pairs(words::OPERATORS).fold(text.to_owned(), |text, (word, sign)| {
+        text.replace(word, sign)
+    });
     let chars: Vec<char> = text.chars().collect();
     let at = |place: Option<usize>| place.and_then(|place| chars.get(place)).copied();
     let is_variable = |place: Option<usize>| {
@@ -166,7 +174,7 @@ fn operators(text: &str) -> Vec<char> {
             _ => next,
         }
     };
-    let is_number = |place| at(place).is_some_and(|c| c.is_ascii_digit());
+    let is_number = |place| at(place).is_some_and(|c| c.is_ascii_digit() || is_numeral(c));
     let mut operators = Vec::new();
     for (place, &c) in chars.iter().enumerate() {
         let sign = match c {

@@ -100,12 +100,18 @@ fn shares_marker(one: &[(&str, &str)], two: &[(&str, &str)]) -> bool {
     let is_shared = |stem: &str| two.iter().any(|(_, other)| *other == stem);
     // A clause later there may be anything.
     let is_near = one.len() < 5 && two.len() < 5;
+    // "Number of protons in oxygen", "oxygen proton number".
+    let links = |words: &[(&str, &str)]| {
+        words
+            .iter()
+            .any(|(word, _)| matches!(*word, "of" | "in" | "for"))
+    };
+    let is_compound = links(one) != links(two);
+    let says = |word: &str| directs(word) && !(is_compound && !lists(words::DIRECTIONS, word));
     is_near
         && !is_symmetric(one)
         && !is_symmetric(two)
-        && one
-            .iter()
-            .any(|(word, stem)| directs(word) && is_shared(stem))
+        && one.iter().any(|(word, stem)| says(word) && is_shared(stem))
 }
 
 /// What stands before a marker in one stands after it in the other, and the other way round.
@@ -121,8 +127,11 @@ fn turned_in_chinese(one: &Side, two: &Side) -> bool {
             others.into_iter().any(|(other_before, other_after)| {
                 let x = shared(&before, &other_after);
                 let y = shared(&after, &other_before);
-                let is_thing =
-                    |text: &str| text.chars().count() > 1 || text.chars().any(|c| !is_han(c));
+                // 什么是凝固, 凝固是什么.
+                let is_thing = |text: &str| {
+                    (text.chars().count() > 1 || text.chars().any(|c| !is_han(c)))
+                        && !text.contains("什么")
+                };
                 // 十进制 and 二进制 share a part; of 氧化铁 and 铁 one is the other's.
                 let part = shared(&x, &y).len();
                 is_thing(&x) && is_thing(&y) && part < x.len() && part < y.len()

@@ -58,6 +58,9 @@ fn numbers_are_read_however_they_are_written() {
             ("phones under 10k", "phones under 20k"),
             ("三百二十五除以五", "三百二十除以五"),
             ("Solve 2x + 3 = 11", "Solve 2x - 3 = 11"),
+            ("三分之二减四分之一等于多少", "求 2/3 + 1/4 的结果"),
+            ("6乘以7等于几", "6+7=?"),
+            ("What is 6 times 7?", "What is 6 + 7?"),
             ("解方程 2x+3=11", "解方程 2x−3=11"),
             ("计算 3 × (4 + 5)", "计算 3 ÷ (4 + 5)"),
             (
@@ -212,6 +215,12 @@ fn signs_are_those_of_a_calculation() {
         Difference::NumberReplaced,
         &[
             ("Solve 2x + 3 = 11", "How do I solve 2x+3=11?"),
+            ("三分之二加四分之一等于多少", "2/3+1/4=?"),
+            ("6乘以7等于几", "6×7=?"),
+            ("物体浸没在水里时浮力怎么算", "怎么算物体完全沉在水里时的浮力"),
+            ("什么是凝固？", "凝固指的是什么过程"),
+            ("oxygen proton number", "number of protons in an oxygen atom"),
+            ("二战为什么爆发", "第二次世界大战为什么爆发"),
             ("3 × 4 等于多少", "3*4是多少"),
             ("what is a well-known poem", "what is a well known poem"),
             ("C++怎么学", "怎么学C++"),

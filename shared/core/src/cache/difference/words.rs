@@ -11,13 +11,13 @@ pub(super) fn pairs(list: &'static str) -> impl Iterator<Item = (&'static str, &
 pub(super) const VARIANTS: &str = "\
     don't understand=am confused by | do not understand=am confused by | 可以帮我= | 能帮我= | 帮我= | 请帮= | 请问= | 请告诉我= | 告诉我= | 谁知道= | 有谁知道= | 关于= | 一下= | 麻烦= | \
     怎样才能=怎么 | 怎么样才能=怎么 | 如何才能=怎么 | 怎么才能=怎么 | 怎么样=怎么 | 怎样=怎么 | 如何=怎么 | 咋=怎么 | 怎么去=怎么 | \
-    哪儿=哪里 | 啥=什么 | 有那些=有哪些 | 什么时间=什么时候 | 何时=什么时候 | 为何=为什么 | 英文=英语 | 汉语=中文 | \
+    哪儿=哪里 | 啥=什么 | 有那些=有哪些 | 什么时间=什么时候 | 何时=什么时候 | 为何=为什么 | 英文=英语 | 汉语=中文 | 英译=翻译成英语 | 一战=第一次世界大战 | 二战=第二次世界大战 | \
     大家= | 求助= | 急求= | 谢谢= | 您好= | 你好= | 们= | 我= | 你= | 您=";
 
 /// Words with a numeral that count nothing.
 pub(super) const NUMBER_IDIOMS: &str = "\
     三角 | 四川 | 百度 | 百科 | 千万别 | 千万不 | 万能 | 万一 | 十分 | 百分之 | 七夕 | 八卦 | 九寨 | 九江 | 万里长城 | 三国 | 三星 | \
-    三亚 | 三峡 | 五官 | 五行 | 八戒 | 两个 | 两种 | 两者 | 两类 | 两位 | 两边 | 四肢 | 五谷 | 四季 | 万圣 | 千克 | 千米 | 千瓦 | 百合 | \
+    三亚 | 三峡 | 五官 | 五行 | 八戒 | 两个 | 两种 | 两者 | 两类 | 两位 | 两边 | 两端 | 两侧 | 四肢 | 五谷 | 四季 | 万圣 | 千克 | 千米 | 千瓦 | 百合 | \
     百货 | 百姓 | 三明治 | 不三不四 | 乱七八糟 | 万达 | 万科 | 两性 | 四周 | 百分 | 五金 | 六合 | 七喜 | 三文鱼 | 九寨沟 | 千里 | \
     千古 | 一二";
 
@@ -28,6 +28,11 @@ pub(super) const NUMBERS_EN: &str = "\
     fifty=50 | sixty=60 | seventy=70 | eighty=80 | ninety=90 | hundred=100 | thousand=1000 | million=1000000 | \
     billion=1000000000 | first=1 | second=2 | third=3 | fourth=4 | fifth=5 | sixth=6 | seventh=7 | eighth=8 | ninth=9 | tenth=10 | \
     1st=1 | 2nd=2 | 3rd=3 | ii=2 | iii=3 | iv=4 | vi=6 | vii=7 | viii=8 | ix=9";
+
+/// Signs of arithmetic in words, longer ones first.
+pub(super) const OPERATORS: &str = "\
+    百分之= | 分之=/ | 加上=+ | 减去=- | 乘以=* | 乘上=* | 除以=/ | 加=+ | 减=- | 乘=* | plus=+ | minus=- | multiplied by=* | times=* | \
+    divided by=/";
 
 /// Units.
 pub(super) const UNITS: &str = "\
@@ -48,7 +53,7 @@ pub(super) const NEGATION_IDIOMS_ZH: &str = "\
     不过 | 不仅 | 不但 | 不管 | 不论 | 不同 | 不错 | 不好意思 | 无线 | 无锡 | 无限 | 无穷 | 非洲 | 非常 | 非典 | 特别 | 别人 | 区别 | 级别 | \
     性别 | 别墅 | 告别 | 分别 | 类别 | 识别 | 差别 | 个别 | 鉴别 | 辨别 | 别的 | 未来 | 没事 | 不等式 | 不定式 | 不定积分 | 不锈钢 | 不倒翁 | \
     可不可以 | 要不要 | 是不是 | 有没有 | 没有办法 | 不得不 | 无论 | 无聊 | 别名 | 别克 | 离别 | 送别 | 是否 | 不规则 | 非金属 | 无机 | 差不多 | \
-    不知道 | 不懂 | 不明白 | 想不想 | 无双 | 没收 | 喜不喜欢 | 知不知道 | 不断 | 不久 | 不禁 | 感激不尽 | 不客气 | 不是的 | 有没 | 不用谢 | 不要着急 | 没关系 | 不尽 | 对不起 | 了不起 | 不知";
+    不知道 | 不懂 | 不明白 | 想不想 | 无双 | 没收 | 浸没 | 沉没 | 淹没 | 埋没 | 喜不喜欢 | 知不知道 | 不断 | 不久 | 不禁 | 感激不尽 | 不客气 | 不是的 | 有没 | 不用谢 | 不要着急 | 没关系 | 不尽 | 对不起 | 了不起 | 不知";
 
 /// English words that deny.
 pub(super) const NEGATIONS_EN: &str = "not | no | never | without | none | nothing | neither | nor | cannot | except | cant | dont | doesnt | isnt | wont | unable | nobody";
@@ -56,7 +61,7 @@ pub(super) const NEGATIONS_EN: &str = "not | no | never | without | none | nothi
 /// Phrases that deny nothing.
 pub(super) const NEGATION_IDIOMS_EN: &str = "\
     or not | not only | no matter | why don't you | i don't know | if not | no 1 | \
-    no one | does not matter | cannot help | no . | why not | not to mention";
+    no one | does not matter | cannot help | no . | why not | not to mention | yes or no | yes no | nothing but";
 
 /// Opposites.
 pub(super) const ANTONYMS: &str = "\
