@@ -2,7 +2,7 @@
 
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
-import { isRunning } from "./conversation.js";
+import { isRunning, RATING_BAD, RATING_GOOD } from "./conversation.js";
 import { Notices } from "./notices.js";
 import { recall, remember } from "./prefs.js";
 import { loadMath } from "./prose.js";
@@ -48,6 +48,8 @@ const transcript = new Transcript({
     "copy": (turn, button) => copy(turn.answer, button),
     "copy-code": (_, button) => copy(button.closest(".code").querySelector("code").textContent, button),
     "again": (turn) => chat.regenerate(chat.current, turn),
+    "good": (turn) => attempt(chat.rate(chat.current, turn, RATING_GOOD)),
+    "bad": (turn) => attempt(chat.rate(chat.current, turn, RATING_BAD)),
     "retry": (turn) => chat.retry(chat.current, turn),
     "check": (turn) => chat.checkAgain(chat.current, turn),
     "take-back": (turn) => chat.takeBack(chat.current, turn),

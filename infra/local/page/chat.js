@@ -107,6 +107,13 @@ export class Chat {
     this.delivery.flush();
   }
 
+  /** Tells what an answer is worth, 1 to 5: a wrong one is not given again. Throws the server's refusal. */
+  async rate(conversation, turn, rating) {
+    await this.wire.ask("feedback", { target: "answer", id: turn.requestId, rating });
+    turn.rating = rating;
+    this.on.turn(conversation, turn);
+  }
+
   /** Looks again for an answer that did not come. */
   checkAgain(conversation, turn) {
     this.recovery.recover(conversation, turn);

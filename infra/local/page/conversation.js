@@ -8,7 +8,7 @@
 export function newTurn(requestId, question, values = {}) {
   return {
     requestId, question, answer: "", state: "queued", status: "", usage: null, done: null, error: null,
-    sentAtMs: 0, firstTextMs: null, cancelWanted: false, replaced: null, ...values,
+    sentAtMs: 0, firstTextMs: null, cancelWanted: false, replaced: null, rating: 0, ...values,
   };
 }
 
@@ -19,6 +19,9 @@ export function newConversation(sessionId = "") {
     nextBefore: 0, loaded: !sessionId, loading: false,
   };
 }
+
+/** Stars of an answer that helped, and of one that was wrong, which is not given again. */
+export const [RATING_GOOD, RATING_BAD] = [5, 1];
 
 /** Whether the turn's outcome is known. */
 export function isFinal(turn) {

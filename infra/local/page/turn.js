@@ -1,6 +1,6 @@
 // Draws one turn: the question, the answer, its state, usage and actions.
 
-import { formatCost, isFinal, isRunning } from "./conversation.js";
+import { formatCost, isFinal, isRunning, RATING_BAD } from "./conversation.js";
 import { Prose, showQuestion } from "./prose.js";
 import { currentLanguage, say } from "./words.js";
 
@@ -69,7 +69,7 @@ export class TurnView {
     this.#prose.show(turn.answer, lengthOf(turn));
     this.#drawNote(isWaiting);
     this.#drawFailure();
-    const key = JSON.stringify([turn.state, turn.status, turn.progress, turn.cancelWanted, turn.isUnderWay, turn.usage, turn.done, turn.firstTextMs, currentLanguage()]);
+    const key = JSON.stringify([turn.state, turn.status, turn.progress, turn.cancelWanted, turn.isUnderWay, turn.usage, turn.done, turn.firstTextMs, turn.rating, currentLanguage()]);
     if (key !== this.#footKey) foot.replaceChildren(...(isFinal(turn) ? this.#outcome() : this.#progress()));
     this.#footKey = key;
   }
@@ -106,9 +106,14 @@ export class TurnView {
   #outcome() {
     const { turn } = this;
     const items = [];
-    const action = (act, name, label) => make("button", { type: "button", class: "tool small", "data-act": act, "aria-label": say(label), title: say(label) }, icon(name));
+    const action = (act, name, label, more = {}) => make("button", { type: "button", class: "tool small", "data-act": act, "aria-label": say(label), title: say(label), ...more }, icon(name));
     if (turn.answer) items.push(action("copy", "copy", "copy"));
     if (turn.question && turn.state === "done") items.push(action("again", "again", "regenerate"));
+    // The server knows the answers of a day.
+    if (turn.answer && turn.state === "done" && !turn.stored) {
+      items.push(action("good", "good", "good", { "aria-pressed": String(turn.rating > RATING_BAD) }));
+      items.push(action("bad", "bad", "bad", { "aria-pressed": String(turn.rating === RATING_BAD) }));
+    }
     const facts = [...outcomeWords(turn), ...usageWords(turn)];
     if (facts.length > 0) {
       items.push(make("span", { class: "facts", "aria-label": say("usageLabel") }, ...facts.map((fact) => make("span", {}, fact))));

@@ -137,6 +137,29 @@ async function chatsInBothLanguages(open) {
   assert.deepEqual(troubles, []);
 }
 
+async function keepsARejectedAnswerFromComingBack(open) {
+  const { page, proxy, troubles } = await open();
+  const cached = async () => (await (await lastTurn(page, "done")).locator(".facts").innerText()).includes("来自缓存");
+  const again = async (turns) => {
+    await ask(page, "为什么月亮有圆缺？");
+    await page.waitForFunction((count) => document.querySelectorAll(".turn[data-state=done]").length === count, turns, { timeout: ANSWER_MS });
+  };
+  await again(1);
+  await again(2);
+  assert.equal(await cached(), true);
+  const turn = await lastTurn(page, "done");
+  await turn.locator("[data-act=good]").click();
+  await turn.locator("[data-act=good][aria-pressed=true]").waitFor({ timeout: ANSWER_MS });
+  await turn.locator("[data-act=bad]").click();
+  await turn.locator("[data-act=bad][aria-pressed=true]").waitFor({ timeout: ANSWER_MS });
+  assert.equal(await turn.locator("[data-act=good]").getAttribute("aria-pressed"), "false");
+  const ratings = proxy.sent.filter((frame) => frame.type === "feedback").map((frame) => frame.payload.rating);
+  assert.deepEqual(ratings, [5, 1]);
+  await again(3);
+  assert.equal(await cached(), false);
+  assert.deepEqual(troubles, []);
+}
+
 async function survivesHostileAnswers(open) {
   const { page, proxy, troubles } = await open();
   scripted(proxy, "hostile", (chat) => [ack(chat, 11), delta(11, 1, hostileAnswer, { request_id: chat.request_id }), done(chat, 11, 2)]);
@@ -555,7 +578,7 @@ async function listsRenamesAndDeletes(open) {
 }
 
 const checks = [
-  chatsInBothLanguages, suggestsWhatIsAnswered, survivesHostileAnswers, growsLikeTheWhole, ordersFrames, fillsGapsFromHistory,
+  chatsInBothLanguages, keepsARejectedAnswerFromComingBack, suggestsWhatIsAnswered, survivesHostileAnswers, growsLikeTheWhole, ordersFrames, fillsGapsFromHistory,
   stops, stopsAndAnswersAgain, offersToRetry, survivesACutConnection, goesOnAfterAReload,
   stopsAfterAReload, asksForMissingFramesAndShowsDoubledOnesOnce, startsOverWhereTheAnswerDoes, renewsItsToken, getsAnotherTokenWhereOneIsRefused,
   keepsToTheLearnerOfItsToken, keepsTheOutbox, listsRenamesAndDeletes, respectsInputMethodsAndLimits, drawsLongAnswersEverywhere,
