@@ -44,6 +44,8 @@ struct Verdict {
     language: Language,
     /// What is known of it.
     weighed: Option<Outcome>,
+    /// Stars that the learner gave.
+    rating: Option<u32>,
 }
 
 impl Rated {
@@ -57,6 +59,7 @@ impl Rated {
                 request: turn.request_id.clone(),
                 language,
                 weighed: None,
+                rating: None,
             }),
         }
     }
@@ -134,6 +137,7 @@ impl Turns {
                 request: request.clone(),
                 language,
                 weighed: weighed_of(&rated),
+                rating: Some(feedback.rating.stars()),
             }),
             response_id: response_id.to_owned(),
             place: place.and_then(|word| job::place_of_word(word, user)),
@@ -175,7 +179,7 @@ impl Turns {
         let (mut before, mut tries) = (verdict.weighed, 0);
         while before != Some(outcome) {
             tries += 1;
-            let weighed = self.weighing((user, &verdict.request), before, outcome);
+            let weighed = self.weighing((user, verdict), before, outcome);
             let noted = answers.noting(place, verdict.language, (before, outcome), now);
             let (Ok(weighed), Ok(noted)) = (weighed, noted) else {
                 return Err(TableError::Corrupt("user_id"));
@@ -194,7 +198,7 @@ impl Turns {
             let of_turn = cancelled.cancellation_reasons().first();
             let refused = of_turn.filter(|why| why.code() == Some("ConditionalCheckFailed"));
             match refused {
-                // Another was faster, or the turn is gone.
+                // Another was faster, the learner has said something else since, or the turn is gone.
                 Some(why) => {
                     let found = why.item().and_then(weighed_of);
                     if found == before || witness == Witness::Model || tries >= CONTENDED_TRIES_MAX
@@ -210,28 +214,39 @@ impl Turns {
         Ok(())
     }
 
-    /// The write that says what became of an answer, of which `before` was known.
+    /// The write that says what became of an answer, of which `before` was known, unless its learner has changed
+    /// their mind meanwhile.
     fn weighing(
         &self,
-        (user, request): (&UserId, &RequestId),
+        (user, verdict): (&UserId, &Verdict),
         before: Option<Outcome>,
         outcome: Outcome,
     ) -> Result<Update, BuildError> {
         let update = Update::builder()
             .table_name(&self.turns)
-            .set_key(Some(turn_key(user, request)))
+            .set_key(Some(turn_key(user, &verdict.request)))
             .update_expression("SET weighed = :outcome")
             .expression_attribute_values(":outcome", text(word(outcome)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut condition = "attribute_exists(verdict)".to_owned();
         let update = match before {
-            None => update.condition_expression(
-                "attribute_exists(verdict) AND attribute_not_exists(weighed)",
-            ),
-            Some(before) => update
-                .condition_expression("attribute_exists(verdict) AND weighed = :before")
-                .expression_attribute_values(":before", text(word(before))),
+            None => {
+                condition.push_str(" AND attribute_not_exists(weighed)");
+                update
+            }
+            Some(before) => {
+                condition.push_str(" AND weighed = :before");
+                update.expression_attribute_values(":before", text(word(before)))
+            }
         };
-        update.build()
+        let update = match verdict.rating {
+            None => update,
+            Some(rating) => {
+                condition.push_str(" AND rating = :rating");
+                update.expression_attribute_values(":rating", number(rating))
+            }
+        };
+        update.condition_expression(condition).build()
     }
 
     /// The newest of a learner's turns whose answer the provider called so.
