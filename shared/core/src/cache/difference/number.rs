@@ -175,6 +175,12 @@ fn operators(text: &str) -> Vec<char> {
         }
     };
     let is_number = |place| at(place).is_some_and(|c| c.is_ascii_digit() || is_numeral(c));
+    let is_derived = |place: usize| {
+        let follows = matches!(at(place.checked_add(1)), Some('(' | '\''));
+        let before = place.checked_sub(1);
+        is_variable(before) && follows
+            || at(before) == Some('\'') && at(place.checked_add(1)) == Some('(')
+    };
     let mut operators = Vec::new();
     for (place, &c) in chars.iter().enumerate() {
         let sign = match c {
@@ -182,6 +188,11 @@ fn operators(text: &str) -> Vec<char> {
             '×' | '·' => '*',
             '÷' => '/',
             '+' | '-' | '*' | '/' | '=' | '^' | '<' | '>' | '≤' | '≥' | '≠' => c,
+            // f'(x) is not f''(x).
+            '\'' if is_derived(place) => {
+                operators.push(c);
+                continue;
+            }
             _ => continue,
         };
         let is_joined = at(place.checked_sub(1)).is_some_and(|c| c.is_alphanumeric() && !is_han(c));

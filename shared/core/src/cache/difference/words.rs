@@ -67,7 +67,7 @@ pub(super) const NEGATION_IDIOMS_EN: &str = "\
 pub(super) const ANTONYMS: &str = "\
     read/write | spoken/written | speaking/writing | speak/write | past/future | maximum/minimum | max/min | maximize/minimize | \
     increase/decrease | increase/reduce | gain/lose | before/after | prior to/after | buy/sell | import/export | ancient/modern | positive/negative | open/close | \
-    start/stop | begin/end | enable/disable | turn on/turn off | turn on/disable | turn off/enable | boil/freeze | boiling/freezing | melt/freeze | \
+    start/stop | begin/end | break out/end | broke out/ended | break out/over | keep/throw away | keep/discard | enable/disable | turn on/turn off | turn on/disable | turn off/enable | boil/freeze | boiling/freezing | melt/freeze | \
     melting/freezing | heat/cool | hot/cold | expand/contract | add/remove | add/subtract | multiply/divide | encrypt/decrypt | encode/decode | \
     upload/download | install/uninstall | lock/unlock | push/pull | win/lose | rise/fall | sunrise/sunset | acid/base | acidic/basic | oxidation/reduction | \
     anode/cathode | endothermic/exothermic | evaporation/condensation | concave/convex | odd/even | rational/irrational | real/imaginary | \
@@ -94,7 +94,8 @@ pub(super) const ANTONYMS_ZH: &str = "\
     上/下 | 左/右 | 内/外 | 里面/外面 | 输入/输出 | 供给/需求 | 单数/复数 | 主动/被动 | 同义词/反义词 | 近义词/反义词 | 直接/间接 | 升序/降序 | 相同/不同 | 相似/区别 | 共同点/区别 | 共同点/不同点 | 接受/拒绝 | \
     允许/禁止 | 合法/违法 | 公开/私有 | 早上/晚上 | 白天/晚上 | 夏天/冬天 | 借入/借出 | 横向/纵向 | 水平/垂直 | 平行/垂直 | 串联/并联 | 植物/动物 | 有丝分裂/减数分裂 | 动脉/静脉 | 增肥/减肥 | 增重/减肥 | \
     长高/变矮 | 变大/变小 | 大写/小写 | 递增/递减 | 收入/支出 | 充值/提现 | 存钱/取钱 | 存款/取款 | 借款/还款 | 分子/分母 | 国内/国外 | 南方/北方 | 北半球/南半球 | 吸气/呼气 | 胜/负 | 攻击/防御 | \
-    绑定/解绑 | 开通/取消 | 开通/关闭 | 提前/推迟 | 成功/失败 | 收缩/扩张 | 导入/导出 | 注册/注销 | 登录/退出";
+    从大到小/从小到大 | 从大到小/由小到大 | 由大到小/从小到大 | 由大到小/由小到大 | 降序/从小到大 | 降序/由小到大 | \
+    升序/从大到小 | 升序/由大到小 | 平方根/立方根 | 根号/立方根 | 绑定/解绑 | 开通/取消 | 开通/关闭 | 提前/推迟 | 成功/失败 | 收缩/扩张 | 导入/导出 | 注册/注销 | 登录/退出";
 
 /// Members of one class.
 pub(super) const SIBLINGS: &str = "\
@@ -114,7 +115,7 @@ pub(super) const SIBLINGS: &str = "\
     速度/加速度/位移/质量/重量 | velocity/acceleration/mass/weight/momentum | monday/tuesday/wednesday/thursday/friday/saturday/sunday | \
     january/february/march/april/june/july/august/september/october/november/december | 星期一/星期二/星期三/星期四/星期五/星期六/星期日 | \
     red/blue/green/yellow/black/white/purple/orange | 红色/蓝色/绿色/黄色/黑色/白色/紫色 | 线性/二次/指数/对数 | linear/quadratic/cubic/exponential/logarithmic | \
-    mitosis/meiosis | 有丝分裂/减数分裂 | facebook/twitter/instagram/whatsapp/snapchat/linkedin/youtube/quora | 微信/qq/微博/支付宝/淘宝 | \
+    american/british/russian/roman/greek/egyptian | decimal/significant | mitosis/meiosis | 有丝分裂/减数分裂 | facebook/twitter/instagram/whatsapp/snapchat/linkedin/youtube/quora | 微信/qq/微博/支付宝/淘宝 | \
     姐姐/妹妹/哥哥/弟弟 | 狗/猫/鸟/鱼 | dog/cat/bird/fish | liquid/solid/gas | 液体/固体/气体 | prefix/suffix | 前缀/后缀 | \
     heart/lung/liver/kidney/brain/stomach | 心脏/肺/肝脏/肾脏/胃 | atom/molecule/ion | 原子/分子/离子 | proton/neutron/electron | 质子/中子/电子 | gre/gmat/sat/toefl/ielts/cat | \
     托福/雅思 | bachelor/master/phd | 本科/硕士/博士";
