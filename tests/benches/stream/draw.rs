@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use sparkle_core::profile::{Level, Percent};
 
 use crate::questions::{Kind, Language, Question};
 
@@ -38,7 +39,7 @@ pub(crate) struct Ask {
 pub(crate) enum Sharing {
     /// With nobody.
     Private,
-    /// With everybody.
+    /// With everybody who wants answers of the same depth.
     Shared,
 }
 
@@ -84,6 +85,18 @@ pub(crate) fn language(learner: usize) -> Language {
     } else {
         Language::English
     }
+}
+
+/// How deep a learner wants explanations: three of five are content with the middle.
+pub(crate) fn depth(learner: usize) -> u32 {
+    [30, 40, 50, 60, 70].get(learner % 5).copied().unwrap_or(50)
+}
+
+/// Those who share answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Circle {
+    Learner(usize),
+    Depth(Level),
 }
 
 /// One learner's conversation, as it is drawn.
@@ -237,8 +250,10 @@ pub(crate) fn novelties(questions: &[Question], stream: &[Ask], sharing: Sharing
     let mut asked = HashSet::new();
     let novelty = |ask: &Ask| {
         let circle = match sharing {
-            Sharing::Private => ask.learner,
-            Sharing::Shared => 0,
+            Sharing::Private => Circle::Learner(ask.learner),
+            Sharing::Shared => {
+                Circle::Depth(Percent::new(depth(ask.learner)).map_or(Level::Medium, Level::of))
+            }
         };
         let question = &questions[ask.question];
         let was_asked = asked.contains(&(circle, ask.question));

@@ -17,7 +17,7 @@ use sparkle_tests::{
 };
 
 use crate::{
-    draw::{Ask, Sharing, language},
+    draw::{Ask, Sharing, depth, language},
     questions::Question,
 };
 
@@ -220,7 +220,7 @@ async fn order(provider: &Provider, way: Way, calls: usize, seed: u64) -> Result
 async fn introduce(client: &mut Client, learner: usize) -> Result<Profiles> {
     let profile = json!({
         "nickname": format!("Learner {learner}"),
-        "depth": 30 + learner % 5 * 10,
+        "depth": depth(learner),
         "curiosity": 60,
     });
     let frame = request("profile.update", "introduction", profile);
