@@ -32,9 +32,9 @@ PAD, END = 1, 2
 # Longer texts are cut: ids of a text with its prefix, <s> and </s>.
 TOKENS_MAX = 64
 # Where the rows come from that are tuned on; each source has a scale and a shift of its own.
-SOURCES = {"qqp_en": 0, "lcqmc_zh": 1, "bq_zh": 2, "oppo_zh": 3, "synthetic": 4}
+SOURCES = {"qqp_en": 0, "lcqmc_zh": 1, "bq_zh": 2, "oppo_zh": 3, "synthetic": 4, "families": 5}
 # Sources whose labels are strict: theirs is the common scale.
-REFERENCES = [SOURCES[name] for name in ("qqp_en", "lcqmc_zh", "synthetic")]
+REFERENCES = [SOURCES[name] for name in ("qqp_en", "lcqmc_zh", "synthetic", "families")]
 WEIGHTS = ROOT / "shared" / "embed" / "weights"
 # A layer's parts, in the order of the file.
 PARTS = (
@@ -254,9 +254,29 @@ def logits_of(verifier, states, pairs, batch_pairs=96):
     return logits
 
 
+def load_state(path):
+    """The parameters of a checkpoint, or of a file with the weights that Sparkle loads."""
+    if not os.fspath(path).endswith(".gguf"):
+        return torch.load(path)["state"]
+    tensors = gguf.GGUFReader(path).tensors
+    numbers = {tensor.name: dequantize(tensor.data, tensor.tensor_type).astype(np.float32) for tensor in tensors}
+    first = min(int(name.split(".")[1]) for name in numbers if name.startswith("blk."))
+    state = {"source_scale": torch.tensor([[1.0, 0.0]] * len(SOURCES))}
+    for tensor in tensors:
+        parts = tensor.name.split(".")
+        if parts[0] == "blk":
+            kind = parts[2:] if parts[2] != "attn_cross" else ["attn_cross"]
+            name = ".".join(["layers", str(int(parts[1]) - first), *kind])
+        else:
+            name = f"head_{parts[1]}.{parts[2]}"
+        shape = tuple(int(size) for size in tensor.shape[::-1])
+        state[name] = torch.from_numpy(numbers[tensor.name].copy()).reshape(shape)
+    return state
+
+
 def load_verifier(model, path):
     """The verifier of a checkpoint, with as many layers as it was tuned with."""
-    state = torch.load(path)["state"]
+    state = load_state(path)
     verifier = Verifier(model, LAYERS - layers_of(state))
     verifier.load_state_dict(state)
     return verifier.eval()

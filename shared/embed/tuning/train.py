@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
-from net import ALONE_LAYERS, LAYERS, REFERENCES, SOURCES, Model, States, Verifier, layers_of, logits_of
+from families import families, pairs_of_families
+from net import ALONE_LAYERS, LAYERS, REFERENCES, SOURCES, Model, States, Verifier, layers_of, load_state, logits_of
 from pairs import pairs_of, read_rows, split
 
 AVERAGE_MAX = 0.998
@@ -40,8 +41,9 @@ def is_far(pair):
 class Rows:
     """What is tuned on, anew for each round: (pair, source)."""
 
-    def __init__(self, arguments, fitting, synthetic, states):
+    def __init__(self, arguments, fitting, synthetic, families, states):
         self.arguments, self.fitting, self.synthetic, self.states = arguments, fitting, synthetic, states
+        self.families = families
 
     def round(self, chance):
         english = [p for p in self.fitting["qqp_en"] if p.label or not is_far(p) or chance.random() < FAR_KEPT]
@@ -52,6 +54,8 @@ class Rows:
         synthetic = list(self.synthetic)
         chance.shuffle(synthetic)
         rows += [(pair, SOURCES["synthetic"]) for pair in synthetic[: self.arguments.synthetic_rows]]
+        for _ in range(self.arguments.families_times):
+            rows += [(pair, SOURCES["families"]) for pair in pairs_of_families(self.families, chance)]
         chance.shuffle(rows)
         return rows
 
@@ -74,7 +78,7 @@ class Run:
         self.arguments, self.model, self.step, self.cooling = arguments, model, 0, None
         self.verifier = Verifier(model, arguments.alone)
         if arguments.init:
-            self.begin_from(torch.load(arguments.init)["state"])
+            self.begin_from(load_state(arguments.init))
         self.verifier.set_dropout(arguments.dropout)
         new, old = [], []
         for name, parameter in self.verifier.named_parameters():
@@ -179,7 +183,7 @@ def judgement(name, pairs, logits):
 def parse():
     parser = argparse.ArgumentParser(description="Tune the verifier of pairs of questions.")
     parser.add_argument("out", help="the checkpoint to write")
-    parser.add_argument("--init", help="a checkpoint to begin from; without it the model's own layers")
+    parser.add_argument("--init", help="a checkpoint or verifier.gguf to begin from; without it the model's own layers")
     parser.add_argument("--alone", type=int, default=ALONE_LAYERS, help="layers that read each text alone")
     parser.add_argument("--steps", type=int, default=2_400, help="steps after which the rate is 0")
     parser.add_argument("--warm-steps", type=int, default=80, help="steps in which the rate rises")
@@ -194,6 +198,7 @@ def parse():
     parser.add_argument("--synthetic", help="rows of synthetic.py to tune on")
     parser.add_argument("--synthetic-held-out", help="rows of synthetic.py to judge on")
     parser.add_argument("--synthetic-rows", type=int, default=14_000, help="at most so many in a round")
+    parser.add_argument("--families-times", type=int, default=3, help="how often a round has those of the families")
     parser.add_argument("--report-minutes", type=float, default=25)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -210,14 +215,17 @@ def main():
     synthetic = pairs_of(read_rows(arguments.synthetic)) if arguments.synthetic else []
     if arguments.synthetic_held_out:
         held_out["synthetic"] = pairs_of(read_rows(arguments.synthetic_held_out))
+    taught, held_out_families = families()
+    held_out["families"] = pairs_of_families(held_out_families, random.Random(arguments.seed))
     run, states = Run(arguments, model), States(model, arguments.alone)
     parts = [*fitting.values(), *held_out.values(), synthetic]
     states.add([text for pairs in parts for pair in pairs for text in (pair.one, pair.other)])
+    states.add([text for groups in taught for forms in groups for text in forms])
     print(f"{len(states.places)} texts read", flush=True)
     chance = random.Random(arguments.seed + run.step)
     begun = reported = time.monotonic()
     losses = []
-    for batch in Rows(arguments, fitting, synthetic, states).batches(chance):
+    for batch in Rows(arguments, fitting, synthetic, taught, states).batches(chance):
         rate = run.rate()
         if rate is None:
             break
