@@ -21,7 +21,7 @@
 //! | `SPARKLE_SUMMARY_BACKLOG_MAX` | orders for summaries that may wait before no more are given, 1,000 if unset |
 //! | `SPARKLE_CACHE_DAYS` | how long answers are kept, 7 days if unset |
 //! | `SPARKLE_CACHE_SHARED` | `1` lets answers that hold nothing of a learner be given to others |
-//! | `SPARKLE_CACHE_WRONG_PERCENT_MAX` | of a hundred answers that are served for other words how many may be wrong, with 95 % confidence, before none is; 10 if unset |
+//! | `SPARKLE_CACHE_WRONG_PERCENT_MAX` | of a hundred answers that are served for other words how many may be wrong, with 95 % confidence, before none is; 5 if unset |
 //! | `SPARKLE_CACHE_JUDGE_MODEL` | decides where it is in doubt whether two questions ask the same; none if unset: doubt is a no |
 //! | `SPARKLE_CACHE_CHECKED_PERCENT` | of a hundred answers that are served for other words how many that model checks; 10 if unset |
 //! | `SPARKLE_CACHE_WEIGHTS` | the folder of the bundled model; if unset, only the same question is found |

@@ -40,7 +40,7 @@ impl Default for Settings {
             version: 1,
             is_shared: false,
             life: Duration::from_hours(7 * 24),
-            wrong_percent_max: 10,
+            wrong_percent_max: 5,
             judge: None,
             checked_percent: 10,
         }

@@ -225,16 +225,16 @@ mod tests {
 
     #[test]
     fn trust_ends_with_the_evidence() {
-        assert!(is_trusted(Evidence::default(), 10));
+        assert!(is_trusted(Evidence::default(), 5));
         assert!(
             !is_trusted(Evidence::default(), 1),
             "too little is known for that"
         );
-        let (checked, wrong) = (10, 9);
-        assert!(!is_trusted(Evidence { checked, wrong }, 10));
+        let (checked, wrong) = (20, 18);
+        assert!(!is_trusted(Evidence { checked, wrong }, 5));
         // Right ones win it back.
-        let checked = 400;
-        assert!(is_trusted(Evidence { checked, wrong }, 10));
+        let checked = 800;
+        assert!(is_trusted(Evidence { checked, wrong }, 5));
     }
 
     #[test]

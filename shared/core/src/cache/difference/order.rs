@@ -21,8 +21,9 @@ pub(super) fn rearranged(one: &str, two: &str) -> Seen {
         let words = |text: &str| list.split('|').any(|word| text.contains(word));
         words(one) && words(two)
     };
-    // Two that are joined may change places, and a verb and its object.
-    if says(words::JOINING) || !says(words::DIRECTED) {
+    // Two that are joined may change places, and a verb and its object; not where one of them is denied.
+    let may_change_places = says(words::JOINING) || !says(words::DIRECTED);
+    if may_change_places && !says(words::DENIED_EN) {
         return Seen::No;
     }
     let (one, two) = (bare(one), bare(two));
@@ -107,7 +108,7 @@ fn shares_marker(one: &[(&str, &str)], two: &[(&str, &str)]) -> bool {
             .any(|(word, _)| matches!(*word, "of" | "in" | "for"))
     };
     let is_compound = links(one) != links(two);
-    let says = |word: &str| directs(word) && !(is_compound && !lists(words::DIRECTIONS, word));
+    let says = |word: &str| directs(word) && (!is_compound || lists(words::DIRECTIONS, word));
     is_near
         && !is_symmetric(one)
         && !is_symmetric(two)

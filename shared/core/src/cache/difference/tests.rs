@@ -155,6 +155,7 @@ fn opposites_and_classes_are_told_apart() {
             ("春天的作文", "秋天的作文"),
             ("sort a list in Python", "sort a list in Java"),
             ("TCP是什么", "UDP是什么"),
+            ("现在进行时的用法", "过去进行时的用法"),
         ],
     );
     let both = [
@@ -245,6 +246,10 @@ fn places_changed_around_a_direction_are_seen() {
         Difference::Order,
         &[
             ("把十进制数1011化成二进制", "请将二进制的1011换算为十进制数"),
+            (
+                "hot metal with non-magnetic cold metal",
+                "cold metal with non-magnetic hot metal",
+            ),
             ("从北京到上海怎么走", "从上海到北京怎么走"),
             ("中文翻译成英语", "英语翻译成中文"),
             ("convert celsius to kelvin", "convert kelvin to celsius"),

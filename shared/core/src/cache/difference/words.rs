@@ -100,7 +100,7 @@ pub(super) const ANTONYMS_ZH: &str = "\
 /// Members of one class.
 pub(super) const SIBLINGS: &str = "\
     春天/夏天/秋天/冬天 | 春季/夏季/秋季/冬季 | spring/summer/autumn/winter | 口语/写作/听力/阅读 | 小学/初中/高中/大学 | \
-    过去式/将来时/现在时/完成时/进行时 | 过去时/将来时/现在时/完成时/进行时 | 导数/积分/极限/微分 | 点积/叉积 | 点乘/叉乘 | 点积/叉乘 | 正弦/余弦/正切 | sin/cos/tan | \
+    过去式/将来时/现在时/完成时/进行时 | 过去时/将来时/现在时/完成时/进行时 | 现在完成/过去完成/将来完成 | 现在进行/过去进行/将来进行 | 导数/积分/极限/微分 | 点积/叉积 | 点乘/叉乘 | 点积/叉乘 | 正弦/余弦/正切 | sin/cos/tan | \
     光合作用/呼吸作用 | photosynthesis/respiration | 电流/电压/电阻/电功率/电荷 | current/voltage/resistance/power | \
     数学/语文/英语/物理/化学/生物/历史/地理/政治 | math/physics/chemistry/biology/history/geography/economics | maths/physics/chemistry/biology | \
     英语/法语/日语/德语/韩语/俄语/西班牙语/中文 | english/french/german/spanish/chinese/japanese/korean/russian/hindi/arabic/italian/latin | \
@@ -207,6 +207,9 @@ pub(super) const MOVABLE_EN: &str = "\
 
 /// What joins two things that may change places, as it stands between them.
 pub(super) const JOINING: &str = "和|与|跟|及|或|、| and | or | vs | versus | with |,";
+
+/// What denies what comes after it.
+pub(super) const DENIED_EN: &str = " non-| not | without ";
 
 /// What gives a direction to what stands around it.
 pub(super) const DIRECTED: &str = "把|将|被|从|比|到|给|化成|化为|换成|换为|写成|换算|转成|转换|变成|翻译|导致|影响|喜欢| to | into | from | than | by ";
